@@ -169,7 +169,8 @@ $(BUILD)/selftests/progs/%: selftests/progs/%.S
 
 # ---- the module: kbuild works on a tree of links, so the sources stay clean
 
-KMOD_FLAGS = $(if $(filter 1,$(V)),V=1)
+# BTF of the module would need pahole and the kernel's vmlinux; nothing here reads it.
+KMOD_FLAGS = $(if $(filter 1,$(V)),V=1) CONFIG_DEBUG_INFO_BTF_MODULES=
 
 ifeq ($(wildcard kmod/Kbuild kmod/Makefile),)
 kmod:
@@ -247,8 +248,8 @@ install: lib sandrun kmod
 	install -m 755 $(BUILD)/sandrun $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libsentry.a $(BUILD)/libsentry.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 $(BUILD)/libsentry.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 $(wildcard user/include/*.h uapi/*.h) $(DESTDIR)$(PREFIX)/include
-	install -m 644 $(wildcard user/include/sandtrap/*.h) $(DESTDIR)$(PREFIX)/include/sandtrap
+	$(foreach h,$(HEADERS),install -m 644 $(h) \
+		$(DESTDIR)$(PREFIX)/include/$(patsubst uapi/%,%,$(patsubst user/include/%,%,$(h))) &&) :
 	$(foreach v,$(KERNEL_VERSIONS),install -D -m 644 $(BUILD)/kmod/$(v)/sandtrap.ko \
 		$(DESTDIR)/lib/modules/$(v)/updates/sandtrap.ko &&) :
 

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fs.h - files and descriptors of the sandboxed program
+ *
+ * A file is an open file description: what descriptors of one or several
+ * processes refer to. What stands behind it (a host file, a pipe, a file of
+ * procfs, a device) is told by its operations.
+ */
+#ifndef _SENTRY_FS_H
+#define _SENTRY_FS_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "sentry/kernel.h"
+#include "sentry/wait.h"
+
+struct file;
+struct fd_table;
+struct fs_context;
+struct path; /* fs/ */
+
+/**
+ * struct file_mmap - what mm/ maps for a file, filled by file_ops.mmap
+ * @host_fd: host file to map directly at the same offset; or -1
+ * @memory_off: else: offset in the memory file that file offset 0 stands at
+ * @anonymous: else: as anonymous memory (/dev/zero)
+ */
+struct file_mmap {
+	int host_fd;
+	uint64_t memory_off;
+	bool anonymous;
+};
+
+/**
+ * struct file_ops - behaviour of a kind of file
+ * @release: the last reference is gone; frees what is private
+ * @readv: read into sentry memory; @off: file offset, or -1 for "at the
+ *	position" (pipes and the like ignore it). Blocks unless O_NONBLOCK.
+ * @writev: likewise
+ * @llseek, @ioctl (argument is a program address), @getdents, @fsync, @fstat, @truncate: as the
+ *	system calls; NULL gives ESPIPE, ENOTTY, ENOTDIR, EINVAL
+ * @poll: events ready now. With @w: put @w on the queues that tell of changes (removed by
+ *	@poll_done). A file with host_poll set is polled on the host instead.
+ * @mmap: see struct file_mmap; NULL gives ENODEV
+ *
+ * All return a result or -errno (-ERESTARTSYS if interrupted).
+ */
+struct file_ops {
+	const char *name;
+	void (*release)(struct file *f);
+	ssize_t (*readv)(struct task *t, struct file *f,
+			 const struct iovec *iov, int cnt, off_t off);
+	ssize_t (*writev)(struct task *t, struct file *f,
+			  const struct iovec *iov, int cnt, off_t off);
+	off_t (*llseek)(struct task *t, struct file *f, off_t off, int whence);
+	long (*ioctl)(struct task *t, struct file *f, unsigned int cmd,
+		      uint64_t arg);
+	long (*getdents)(struct task *t, struct file *f, void *buf,
+			 size_t len);
+	int (*fsync)(struct task *t, struct file *f, bool data_only);
+	int (*fstat)(struct task *t, struct file *f, struct stat *st);
+	int (*truncate)(struct task *t, struct file *f, off_t len);
+	short (*poll)(struct task *t, struct file *f, struct waiter *w);
+	void (*poll_done)(struct task *t, struct file *f, struct waiter *w);
+	int (*mmap)(struct task *t, struct file *f, struct file_mmap *out);
+};
+
+/**
+ * struct file - an open file description
+ * @ops: what it is
+ * @refs: descriptors, mappings and calls that use it
+ * @flags: O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, ... as F_GETFL shows them
+ * @host_fd: host descriptor behind it, or -1; owned
+ * @host_poll: readiness is that of host_fd
+ * @path: where it was opened, for /proc/self/fd and fchdir; owned, may be NULL
+ * @pos: position, for kinds that keep their own; under @lock
+ * @priv: belongs to @ops
+ */
+struct file {
+	const struct file_ops *ops;
+	atomic_uint refs;
+	atomic_int flags;
+	int host_fd;
+	bool host_poll;
+	struct path *path;
+	pthread_mutex_t lock;
+	off_t pos;
+	void *priv;
+};
+
+struct file *file_get(struct file *f);
+void file_put(struct file *f);
+/* A new file with one reference, or NULL. */
+struct file *file_alloc(const struct file_ops *ops, int flags);
+
+/* Read at an offset into sentry memory; short at the end. For the loader. */
+ssize_t file_pread(struct task *t, struct file *f, void *buf, size_t len,
+		   off_t off);
+/* What mm/ shows in maps: "/path" or "pipe:[1]" or ...; into @buf. */
+void file_name(struct file *f, char *buf, size_t len);
+/* Type, size, inode and device for maps and checks: 0 or -errno. */
+int file_stat(struct task *t, struct file *f, struct stat *st);
+
+/* descriptors */
+struct fd_table *fd_table_create(void);
+struct fd_table *fd_table_get(struct fd_table *ft);
+struct fd_table *fd_table_fork(struct fd_table *ft); /* a copy, or NULL */
+void fd_table_put(struct fd_table *ft);
+/* Make it the caller's alone (a copy if shared) and close FD_CLOEXEC ones. */
+int fd_table_exec(struct task *t);
+/* The file of a descriptor with a reference, or NULL (EBADF). */
+struct file *fd_get(struct task *t, int fd);
+/* Install a file (reference consumed, on failure too): fd or -EMFILE. */
+int fd_install(struct task *t, struct file *f, bool cloexec);
+
+/* current directory, root, umask */
+struct fs_context *fs_context_create(struct kernel *k, const char *cwd,
+				     int *err);
+struct fs_context *fs_context_get(struct fs_context *fs);
+struct fs_context *fs_context_fork(struct fs_context *fs);
+void fs_context_put(struct fs_context *fs);
+
+/* Mount the root (host directory @root), /proc, /dev: 0 or -errno. */
+int vfs_init(struct kernel *k, const char *root);
+void vfs_destroy(struct kernel *k);
+
+/* Descriptors 0, 1, 2 of the host process, for the first task. */
+int fd_table_import_stdio(struct task *t);
+
+/**
+ * vfs_open() - open a path for the sentry itself or for open(2)
+ * @t: task whose cwd, root and credentials count
+ * @dirfd: descriptor or AT_FDCWD
+ * @path: sentry memory
+ * @flags: open(2) flags
+ * @mode: for O_CREAT, before the umask
+ * @out: set on success, one reference
+ *
+ * Return: 0 or -errno.
+ */
+int vfs_open(struct task *t, int dirfd, const char *path, int flags,
+	     mode_t mode, struct file **out);
+
+/*
+ * Open for execve(): a regular file with an x bit the caller may use. 0,
+ * -ENOENT, -EACCES (directory, no x bit, mount noexec), -ELOOP, ...
+ */
+int vfs_open_exec(struct task *t, int dirfd, const char *path, int flags,
+		  struct file **out);
+
+#endif /* _SENTRY_FS_H */

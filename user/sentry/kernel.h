@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kernel.h - the state of one sandbox, and the helpers all of the sentry uses
+ *
+ * Lock order, outermost first; a lock may be taken only while holding locks
+ * that stand above it:
+ *
+ *   kernel.tasks_lock     process tree, thread groups, sessions, tid table
+ *   thread_group.lock     signals of a thread group, its thread list
+ *   fd_table.lock         descriptors
+ *   file locks            pipe, epoll, ... (each names its own order in fs/)
+ *   mm.lock               VMAs and page mappings of one mm
+ *   memory_file.lock      allocator of the memory file
+ *   wait_queue.lock       waiters (innermost: nothing is taken under it)
+ */
+#ifndef _SENTRY_KERNEL_H
+#define _SENTRY_KERNEL_H
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include <sandtrap/platform.h>
+
+#include "sentry/syscall.h"
+
+/* PAGE_SIZE and PAGE_MASK come from <sys/user.h>, by way of platform.h. */
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) \
+	((type *)((char *)(ptr) - offsetof(type, member)))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#ifndef MIN
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
+
+static inline uint64_t page_down(uint64_t x)
+{
+	return x & PAGE_MASK;
+}
+
+/* Wraps to 0 for the last page of the address space: check before. */
+static inline uint64_t page_up(uint64_t x)
+{
+	return (x + PAGE_SIZE - 1) & PAGE_MASK;
+}
+
+struct memory_file;
+struct task;
+struct tid_table; /* task/ */
+struct vfs; /* fs/ */
+
+/**
+ * struct kernel - one sandbox
+ * @platform: what runs the programs
+ * @memory_file: holds every anonymous and private page
+ * @vfs: mounts and root, owned by fs/
+ * @tasks_lock: see the lock order
+ * @tids: thread ids -> tasks, owned by task/; protected by @tasks_lock
+ * @init: first task; its thread group's end ends the sandbox
+ * @strace: stream for --strace, or NULL
+ * @boot_ns: CLOCK_MONOTONIC when the sandbox started, in ns (for uptime and
+ *	process start times)
+ * @syscall_count: calls by number; updated without a lock by every task's
+ *	thread from its own counters when it exits
+ * @unknown_count: calls with numbers outside the table
+ * @fault_count: faults that the sentry resolved
+ */
+struct kernel {
+	struct platform *platform;
+	struct memory_file *memory_file;
+	struct vfs *vfs;
+	pthread_mutex_t tasks_lock;
+	struct tid_table *tids;
+	struct task *init;
+	FILE *strace;
+	uint64_t boot_ns;
+	atomic_ulong syscall_count[SYSCALL_TABLE_SIZE];
+	atomic_ulong unknown_count;
+	atomic_ulong fault_count;
+};
+
+static inline uint64_t timespec_to_ns(const struct timespec *ts)
+{
+	return (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec;
+}
+
+static inline uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return timespec_to_ns(&ts);
+}
+
+#endif /* _SENTRY_KERNEL_H */

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task.h - tasks (threads of the program) and thread groups (processes)
+ *
+ * Every task runs on one host thread of its own, which loops in task_run():
+ * switch to the program, handle the event, look at work, switch again. What is
+ * marked "own" is touched by that thread only.
+ */
+#ifndef _SENTRY_TASK_H
+#define _SENTRY_TASK_H
+
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+
+#include "sentry/kernel.h"
+#include "sentry/signal.h"
+#include "sentry/wait.h"
+
+struct fd_table;
+struct file;
+struct fs_context;
+struct mm;
+
+/* struct task.work: why a task must not enter the program yet. */
+#define TASK_WORK_SIGNAL 1u /* a signal may be deliverable */
+#define TASK_WORK_KILL 2u /* the task must exit */
+#define TASK_WORK_STOP 4u /* its thread group is (to be) stopped */
+#define TASK_WORK_SIGMASK 8u /* restore saved_mask after delivery */
+
+/* struct task.where: what task_kick() must do besides interrupting. */
+enum task_where {
+	TASK_IN_USER, /* in the program, or in the sentry and not blocking */
+	TASK_IN_BLOCK, /* in task_block() */
+	TASK_IN_HOST, /* in task_host_syscall() */
+};
+
+/* Credentials; those of the calling user, held by value. */
+struct cred {
+	uid_t uid, euid, suid, fsuid;
+	gid_t gid, egid, sgid, fsgid;
+	unsigned int ngroups;
+	gid_t groups[32];
+	uint64_t cap_permitted, cap_effective, cap_inheritable, cap_bounding;
+};
+
+/**
+ * struct task - a thread of the sandboxed program
+ *
+ * Reference counted: one reference is held while it is in the tid table, one
+ * by its host thread; task_get()/task_put() for everybody else.
+ */
+struct task {
+	/* Hot: every system call. */
+	struct platform_context *ctx; /* own */
+	struct user_regs_struct *regs; /* own; ctx->state.regs */
+	struct mm *mm; /* own; others: under tasks_lock. NULL once exiting */
+	atomic_uint work; /* TASK_WORK_* */
+	atomic_uint where; /* enum task_where */
+	struct kernel *kernel;
+	struct fd_table *files; /* own; others: under tasks_lock */
+	struct fs_context *fs; /* own; others: under tasks_lock */
+	struct thread_group *tg;
+	pid_t tid;
+	bool restartable; /* own: last event was a syscall, may restart */
+
+	atomic_uint wake_word; /* futex word of task_block() */
+	pid_t host_tid; /* for signals to the host thread */
+	pthread_t thread;
+	atomic_uint refs;
+
+	/* own */
+	struct cred cred;
+	char comm[16]; /* others read it under tasks_lock */
+	uint64_t set_child_tid; /* program addresses, 0: none */
+	uint64_t clear_child_tid;
+	uint64_t robust_list;
+	uint64_t robust_list_len;
+	struct task_signals sig; /* see signal.h for what protects it */
+	long (*restart_fn)(struct task *t); /* for restart_syscall(2) */
+	uint64_t restart_args[4];
+	struct task *vfork_parent; /* to be woken at exec and exit; a reference */
+	atomic_bool vfork_done; /* in the parent */
+
+	/* Protected by kernel.tasks_lock. */
+	TAILQ_ENTRY(task) tg_link;
+	bool exiting;
+
+	/* Counters of this task, added to the kernel's at its exit. */
+	uint32_t syscall_count[SYSCALL_TABLE_SIZE];
+};
+
+/**
+ * struct thread_group - a process
+ *
+ * The tree, ids and links are protected by kernel.tasks_lock; members under
+ * "lock" by thread_group.lock.
+ */
+struct thread_group {
+	struct kernel *kernel;
+	atomic_uint refs;
+	pid_t tgid;
+	struct task *leader; /* stays in the list until it is reaped */
+	TAILQ_HEAD(, task) tasks; /* all that have not exited, and the leader */
+	int nr_tasks; /* that have not exited */
+	struct thread_group *parent; /* NULL for init */
+	TAILQ_HEAD(, thread_group) children;
+	TAILQ_ENTRY(thread_group) sibling;
+	pid_t pgid, sid;
+	struct tty *tty; /* controlling terminal, task/tty.c; or NULL */
+	int exit_signal; /* sent to the parent; 0 none */
+	bool zombie; /* all tasks have exited, status valid, not reaped */
+	int status; /* wait(2) form */
+	bool child_subreaper;
+	bool did_exec;
+	int pdeath_signal;
+	bool no_new_privs;
+	int dumpable;
+	struct wait_queue child_wait; /* wait4() of this process */
+	struct rusage rusage, child_rusage; /* of exited tasks / reaped children */
+	uint64_t start_ns; /* CLOCK_MONOTONIC */
+	struct file *exe; /* for /proc/self/exe; a reference, or NULL */
+
+	pthread_mutex_t lock;
+	struct group_signals sig; /* under lock */
+	struct rlimit rlimits[RLIM_NLIMITS]; /* under lock */
+};
+
+/*
+ * Create the first task of the sandbox. It has tid 1, no mm, fd_table or
+ * fs_context yet: the caller fills them, loads a program with exec_load(), and
+ * calls task_start().
+ */
+int task_create_init(struct kernel *k, struct task **out);
+/* Start the host thread of a task. */
+int task_start(struct task *t);
+/*
+ * Wait for the first thread group's end, kill and reap all others, wait until
+ * no task's thread is left. Forwards the terminal's and terminating signals of the host process to the
+ * sandbox meanwhile.
+ */
+int task_wait_all(struct kernel *k, int *status);
+
+struct task *task_get(struct task *t);
+void task_put(struct task *t);
+/* By id; a reference, or NULL. Takes tasks_lock. */
+struct task *task_find(struct kernel *k, pid_t tid);
+/* Same under tasks_lock, without a reference. */
+struct task *task_find_locked(struct kernel *k, pid_t tid);
+/* Call @fn for every task (leaders of zombies too) under tasks_lock, by tid. */
+void task_for_each(struct kernel *k, void (*fn)(struct task *t, void *arg),
+		   void *arg);
+
+/*
+ * The exit of the calling task, or of its whole thread group with a wait(2)
+ * status. Both only mark: the task's thread leaves task_run() when the system
+ * call returns.
+ */
+void task_exit(struct task *t, int status);
+void task_group_exit(struct task *t, int status);
+/* End all other tasks of the group and make the caller its leader (execve). */
+int task_exec_alone(struct task *t);
+/* The mm is no longer used by this task: wakes a vfork() parent. */
+void task_mm_released(struct task *t);
+
+/* Is there work that interrupts a system call? Own thread. */
+static inline bool task_has_work(struct task *t)
+{
+	return atomic_load_explicit(&t->work, memory_order_relaxed) != 0;
+}
+
+/* The loop; body of every task's host thread. */
+void task_run(struct task *t);
+
+/* strace.c: print a call before and after it. */
+void strace_enter(struct task *t, long nr, const uint64_t *args);
+void strace_exit(struct task *t, long nr, const uint64_t *args, long ret);
+void strace_signal(struct task *t, const siginfo_t *info);
+
+#endif /* _SENTRY_TASK_H */

@@ -52,18 +52,19 @@ static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noret
 
 static void klog(const char *fmt, ...)
 {
-	char text[512];
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	char text[480], line[512];
 	va_list ap;
-	int fd, n;
+	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		dprintf(fd, "<6>vm-init: %.*s\n", n < 480 ? n : 480, text);
-		close(fd);
-	}
+	n = snprintf(line, sizeof(line), "<6>vm-init: %s\n", text);
+	/* Not dprintf: it seeks, which this device refuses. */
+	if (write(fd, line, n) < 0)
+		return;
+	close(fd);
 }
 
 static void vcomplain(const char *fmt, va_list ap)
@@ -127,13 +128,15 @@ static void mount_or_die(const char *source, const char *target, const char *typ
 		die("mount %s on %s: %s", source, target, strerror(errno));
 }
 
-static void load_module(const char *path)
+static int load_module(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int ret = fd < 0 ? -1 : (int)syscall(SYS_finit_module, fd, "", 0);
 
-	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-		die("load %s: %s", path, strerror(errno));
+	if (ret)
+		complain("the module %s cannot be loaded: %s", path, strerror(errno));
 	close(fd);
+	return ret;
 }
 
 static void load_boot_modules(void)
@@ -145,7 +148,8 @@ static void load_boot_modules(void)
 		die("the initramfs has no list of modules");
 	while (fgets(path, sizeof(path), list)) {
 		path[strcspn(path, "\n")] = '\0';
-		load_module(path);
+		if (load_module(path))
+			power_off();
 	}
 	fclose(list);
 }
@@ -496,25 +500,25 @@ static void list_processes(void)
  * The last references of a killed task go away in work items: give them a moment.
  * A module that the command itself has removed is no failure.
  */
-static void remove_module(void)
+static int remove_module(void)
 {
 	int tries;
 
 	for (tries = 0; tries < 100; tries++, usleep(10000)) {
 		if (!syscall(SYS_delete_module, MODULE_NAME, O_NONBLOCK) || errno == ENOENT)
-			return;
+			return 0;
 		if (errno != EAGAIN && errno != EBUSY)
 			break;
 	}
 	complain("the module cannot be removed: %s", strerror(errno));
 	list_processes();
+	return -1;
 }
 
 static void check_module(const char *path)
 {
-	remove_module();
-	load_module(path);
-	remove_module();
+	if (!remove_module() && !load_module(path))
+		remove_module();
 }
 
 static void check_taint(void)
@@ -546,8 +550,8 @@ int main(void)
 	switch_root();
 	set_up_network();
 	write_sysctl("kernel/hung_task_timeout_secs", "60");
-	if (module)
-		load_module(module);
+	if (module && load_module(module))
+		power_off();
 	klog("running the command");
 	status = run_command();
 	klog("the command ended with status %d", status);

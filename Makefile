@@ -215,9 +215,10 @@ VM_FLAGS = --kernel $(KERNEL) --smp $(SMP) --timeout $(TIMEOUT) $(if $(filter 1,
 	$(if $(MEM),--mem $(MEM)) $(if $(filter 1,$(NO_MODULE)),--no-module)
 
 .PHONY: vm check checks demo bench torture
+# CMD reaches the guest's shell as it was typed: make expands nothing in it.
 vm:
-	$(if $(CMD),,$(error say what to run: make vm CMD='uname -a' [KERNEL=6.12] [SMP=n] [ICOUNT=1] [TIMEOUT=s]))
-	@$(VM_ENV) selftests/vm/vm $(VM_FLAGS) -- sh -c $(call shell-quote,$(CMD))
+	$(if $(value CMD),,$(error say what to run: make vm CMD='uname -a' [KERNEL=6.12] [SMP=n] [ICOUNT=1] [TIMEOUT=s]))
+	@$(VM_ENV) selftests/vm/vm $(VM_FLAGS) -- sh -c $(call shell-quote,$(value CMD))
 
 shell-quote = '$(subst ','\'',$(1))'
 

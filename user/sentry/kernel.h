@@ -6,9 +6,12 @@
  * that stand above it:
  *
  *   kernel.tasks_lock     process tree, thread groups, sessions, tid table
+ *   process_timers.lock   interval and POSIX timers of a process (time/)
  *   thread_group.lock     signals of a thread group, its thread list
+ *   sighand.lock          signal dispositions
  *   fd_table.lock         descriptors
  *   file locks            pipe, epoll, ... (each names its own order in fs/)
+ *   futex bucket lock     futex waiters by key; two of them by address
  *   mm.lock               VMAs and page mappings of one mm
  *   memory_file.lock      allocator of the memory file
  *   wait_queue.lock       waiters (innermost: nothing is taken under it)

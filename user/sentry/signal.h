@@ -10,7 +10,9 @@
 #ifndef _SENTRY_SIGNAL_H
 #define _SENTRY_SIGNAL_H
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -33,9 +35,13 @@ struct kernel_sigaction {
 	sigmask_t mask;
 };
 
-/* Dispositions; shared by tasks with CLONE_SIGHAND. */
+/*
+ * Dispositions; shared by tasks with CLONE_SIGHAND, also across groups: hence
+ * the lock of its own, which is taken under thread_group.lock.
+ */
 struct sighand {
-	unsigned int refs;
+	atomic_uint refs;
+	pthread_mutex_t lock;
 	struct kernel_sigaction actions[SIGNAL_MAX];
 };
 
@@ -64,7 +70,9 @@ struct group_signals {
 	struct sigqueue pending;
 	bool stopped; /* by a job control signal, or on the way there */
 	int stop_signal; /* which; reported by wait4(WUNTRACED) until waited for */
+	unsigned int stop_count; /* tasks that have yet to stop */
 	bool stop_reported, continued;
+	bool continue_notify; /* the parent has to be told of a SIGCONT */
 	bool exiting; /* group exit under way */
 	int exit_status;
 };

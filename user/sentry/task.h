@@ -29,6 +29,9 @@ struct mm;
 #define TASK_WORK_STOP 4u /* its thread group is (to be) stopped */
 #define TASK_WORK_SIGMASK 8u /* restore saved_mask after delivery */
 
+/* Work that ends a blocking system call. */
+#define TASK_WORK_INTERRUPT (TASK_WORK_SIGNAL | TASK_WORK_KILL | TASK_WORK_STOP)
+
 /* struct task.where: what task_kick() must do besides interrupting. */
 enum task_where {
 	TASK_IN_USER, /* in the program, or in the sentry and not blocking */
@@ -63,7 +66,6 @@ struct task {
 	struct fs_context *fs; /* own; others: under tasks_lock */
 	struct thread_group *tg;
 	pid_t tid;
-	bool restartable; /* own: last event was a syscall, may restart */
 
 	atomic_uint wake_word; /* futex word of task_block() */
 	pid_t host_tid; /* for signals to the host thread */
@@ -72,6 +74,11 @@ struct task {
 
 	/* own */
 	struct cred cred;
+	int exit_status; /* wait(2) form, once TASK_WORK_KILL is set */
+	unsigned long fault_count;
+	unsigned int personality;
+	char *strace_line; /* the call being traced; strace.c */
+	size_t strace_len;
 	char comm[16]; /* others read it under tasks_lock */
 	uint64_t set_child_tid; /* program addresses, 0: none */
 	uint64_t clear_child_tid;
@@ -83,9 +90,14 @@ struct task {
 	struct task *vfork_parent; /* to be woken at exec and exit; a reference */
 	atomic_bool vfork_done; /* in the parent */
 
-	/* Protected by kernel.tasks_lock. */
+	/* Time; other threads read it. The rest of a task's life it runs. */
+	uint64_t start_ns; /* CLOCK_MONOTONIC */
+	atomic_ulong blocked_ns; /* spent asleep since then */
+	atomic_ulong block_start_ns; /* asleep since; 0: not asleep */
+
+	/* Written under kernel.tasks_lock and thread_group.lock, read under either. */
 	TAILQ_ENTRY(task) tg_link;
-	bool exiting;
+	bool exiting; /* no more signals, no more kicks */
 
 	/* Counters of this task, added to the kernel's at its exit. */
 	uint32_t syscall_count[SYSCALL_TABLE_SIZE];
@@ -107,6 +119,7 @@ struct thread_group {
 	struct thread_group *parent; /* NULL for init */
 	TAILQ_HEAD(, thread_group) children;
 	TAILQ_ENTRY(thread_group) sibling;
+	TAILQ_ENTRY(thread_group) all_link; /* tid_table.groups, until reaped */
 	pid_t pgid, sid;
 	struct tty *tty; /* controlling terminal, task/tty.c; or NULL */
 	int exit_signal; /* sent to the parent; 0 none */
@@ -119,11 +132,14 @@ struct thread_group {
 	int dumpable;
 	struct wait_queue child_wait; /* wait4() of this process */
 	struct rusage rusage, child_rusage; /* of exited tasks / reaped children */
+	int nice;
+	struct process_timers *timers; /* time/; lives as long as the group */
 	uint64_t start_ns; /* CLOCK_MONOTONIC */
 	struct file *exe; /* for /proc/self/exe; a reference, or NULL */
 
 	pthread_mutex_t lock;
 	struct group_signals sig; /* under lock */
+	struct task *exec_task; /* under lock: in task_exec_alone() */
 	struct rlimit rlimits[RLIM_NLIMITS]; /* under lock */
 };
 
@@ -167,11 +183,15 @@ void task_mm_released(struct task *t);
 /* Is there work that interrupts a system call? Own thread. */
 static inline bool task_has_work(struct task *t)
 {
-	return atomic_load_explicit(&t->work, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&t->work, memory_order_relaxed) &
+	       TASK_WORK_INTERRUPT;
 }
 
-/* The loop; body of every task's host thread. */
+/* The loop, until the task must exit; on the task's own host thread. */
 void task_run(struct task *t);
+/* CPU time of a task or, with those of its exited tasks, of a group; in ns. */
+uint64_t task_cpu_ns(struct task *t);
+uint64_t thread_group_cpu_ns(struct thread_group *tg);
 
 /* strace.c: print a call before and after it. */
 void strace_enter(struct task *t, long nr, const uint64_t *args);

@@ -103,9 +103,11 @@ static inline int put_user_u32(struct task *t, uint64_t addr, uint32_t v)
 	return copy_to_user(t, addr, &v, sizeof(v));
 }
 
-/* The same for another mm (proc files, process_vm_readv). */
+/*
+ * Read another task's mm (proc files): bytes read, fewer than @len if a later
+ * page cannot be accessed, or -EFAULT.
+ */
 ssize_t mm_read(struct mm *mm, uint64_t addr, void *dst, size_t len);
-ssize_t mm_write(struct mm *mm, uint64_t addr, const void *src, size_t len);
 
 /*
  * Atomic operations on a word of the program: 0, -EFAULT, or -EINVAL if @addr
@@ -136,7 +138,7 @@ struct user_buffer {
 	uint64_t pin_off[USER_BUFFER_IOVS];
 	void *bounce;
 	uint64_t bounce_addr;
-	bool write;
+	bool write, pinned;
 };
 
 /**
@@ -225,6 +227,10 @@ void memory_file_destroy(struct memory_file *mf);
 int memory_file_alloc(struct memory_file *mf, uint64_t len, uint64_t *off);
 void memory_file_ref(struct memory_file *mf, uint64_t off, uint64_t len);
 void memory_file_unref(struct memory_file *mf, uint64_t off, uint64_t len);
+/* Does every page of a range have one reference only? */
+bool memory_file_exclusive(struct memory_file *mf, uint64_t off, uint64_t len);
+/* Make a range read as zeroes again, wherever it is mapped: 0 or -errno. */
+int memory_file_clear(struct memory_file *mf, uint64_t off, uint64_t len);
 /* Where the sentry sees it. */
 void *memory_file_ptr(struct memory_file *mf, uint64_t off);
 int memory_file_fd(struct memory_file *mf);

@@ -78,8 +78,7 @@ struct syscall_group {
 	}
 
 /* One per subsystem; listed in kernel.c. */
-extern const struct syscall_group mm_syscalls; /* mm/ */
-extern const struct syscall_group exec_syscalls; /* loader/ */
+extern const struct syscall_group mmap_syscalls, advise_syscalls; /* mm/ */
 extern const struct syscall_group task_syscalls; /* task/ */
 extern const struct syscall_group signal_syscalls; /* signal/ */
 extern const struct syscall_group futex_syscalls; /* futex/ */

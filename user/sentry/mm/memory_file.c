@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT
+/*
+ * memory_file.c - the file that holds the pages of a sandbox
+ *
+ * One memfd, mapped into the sentry as a whole when it is created: it is
+ * sparse, so neither the file nor the mapping costs anything before pages are
+ * touched. Every page has a reference count.
+ *
+ * Free space is kept in extents, in two trees: by offset for joining, by
+ * length for best fit. Freed pages still hold data; they are "dirty" until a
+ * hole has been punched, which is done for many at once, and are not handed
+ * out before.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "sentry/fs.h"
+#include "sentry/mm.h"
+#include "sentry/tree.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+
+/* Punch holes when this much, or this many extents, are dirty. */
+#define DIRTY_BYTES_MAX (4ul << 20)
+#define DIRTY_EXTENTS_MAX 128u
+
+struct extent {
+	RB_ENTRY(extent) by_off;
+	RB_ENTRY(extent) by_len;
+	uint64_t off, len;
+};
+
+static int extent_cmp_off(struct extent *a, struct extent *b)
+{
+	return a->off < b->off ? -1 : a->off > b->off;
+}
+
+static int extent_cmp_len(struct extent *a, struct extent *b)
+{
+	if (a->len != b->len)
+		return a->len < b->len ? -1 : 1;
+	return extent_cmp_off(a, b);
+}
+
+RB_HEAD(off_tree, extent);
+RB_HEAD(len_tree, extent);
+RB_GENERATE_STATIC(off_tree, extent, by_off, extent_cmp_off)
+RB_GENERATE_STATIC(len_tree, extent, by_len, extent_cmp_len)
+
+struct memory_file {
+	int fd;
+	char *base;
+	uint64_t size;
+	pthread_mutex_t lock;
+	/* Protected by lock. */
+	uint32_t *refs; /* by page */
+	uint64_t top; /* never handed out from here on */
+	struct off_tree clean;
+	struct len_tree clean_by_len;
+	struct off_tree dirty;
+	uint64_t dirty_bytes;
+	unsigned int nr_dirty;
+	uint64_t usage;
+};
+
+/*
+ * Address space is what large mappings use up, memory what pages use up: be
+ * generous with the former.
+ */
+static uint64_t file_size(void)
+{
+	struct sysinfo si;
+	uint64_t ram = 1ull << 30;
+
+	if (!sysinfo(&si))
+		ram = (uint64_t)si.totalram * si.mem_unit;
+	return MAX(64 * ram, 256ull << 30) & ~((1ull << 30) - 1);
+}
+
+static int open_memfd(void)
+{
+	int fd = memfd_create("sandtrap-memory", MFD_CLOEXEC | MFD_EXEC);
+
+	/* Kernels before 6.3 do not know MFD_EXEC, and need none. */
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("sandtrap-memory", MFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Room for the mapping; smaller when the address space is limited. */
+static int map_file(struct memory_file *mf)
+{
+	for (mf->size = file_size(); mf->size >= 1ull << 30; mf->size /= 2) {
+		void *base, *refs;
+
+		if (ftruncate(mf->fd, (off_t)mf->size))
+			continue;
+		base = mmap(NULL, mf->size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_NORESERVE, mf->fd, 0);
+		if (base == MAP_FAILED)
+			continue;
+		refs = mmap(NULL, mf->size / PAGE_SIZE * sizeof(*mf->refs),
+			    PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			    0);
+		if (refs == MAP_FAILED) {
+			munmap(base, mf->size);
+			continue;
+		}
+		mf->base = base;
+		mf->refs = refs;
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+int memory_file_create(struct memory_file **out)
+{
+	struct memory_file *mf = calloc(1, sizeof(*mf));
+	int err;
+
+	if (!mf)
+		return -ENOMEM;
+	mf->fd = open_memfd();
+	if (mf->fd < 0) {
+		err = mf->fd;
+		goto out_free;
+	}
+	err = map_file(mf);
+	if (err)
+		goto out_close;
+	/* Offset 0 is never handed out. */
+	mf->top = PAGE_SIZE;
+	pthread_mutex_init(&mf->lock, NULL);
+	RB_INIT(&mf->clean);
+	RB_INIT(&mf->clean_by_len);
+	RB_INIT(&mf->dirty);
+	*out = mf;
+	return 0;
+
+out_close:
+	close(mf->fd);
+out_free:
+	free(mf);
+	return err;
+}
+
+static void free_extents(struct off_tree *tree)
+{
+	struct extent *e;
+
+	while ((e = RB_MIN(off_tree, tree))) {
+		RB_REMOVE(off_tree, tree, e);
+		free(e);
+	}
+}
+
+void memory_file_destroy(struct memory_file *mf)
+{
+	free_extents(&mf->clean);
+	free_extents(&mf->dirty);
+	munmap(mf->base, mf->size);
+	munmap(mf->refs, mf->size / PAGE_SIZE * sizeof(*mf->refs));
+	close(mf->fd);
+	pthread_mutex_destroy(&mf->lock);
+	free(mf);
+}
+
+void *memory_file_ptr(struct memory_file *mf, uint64_t off)
+{
+	return mf->base + off;
+}
+
+int memory_file_fd(struct memory_file *mf)
+{
+	return mf->fd;
+}
+
+uint64_t memory_file_usage(struct memory_file *mf)
+{
+	uint64_t usage;
+
+	pthread_mutex_lock(&mf->lock);
+	usage = mf->usage;
+	pthread_mutex_unlock(&mf->lock);
+	return usage;
+}
+
+static void clean_remove(struct memory_file *mf, struct extent *e)
+{
+	RB_REMOVE(off_tree, &mf->clean, e);
+	RB_REMOVE(len_tree, &mf->clean_by_len, e);
+}
+
+static void clean_insert(struct memory_file *mf, struct extent *e)
+{
+	RB_INSERT(off_tree, &mf->clean, e);
+	RB_INSERT(len_tree, &mf->clean_by_len, e);
+}
+
+/* Take over @e, joined with the extents it touches. */
+static void clean_add(struct memory_file *mf, struct extent *e)
+{
+	struct extent *next = RB_NFIND(off_tree, &mf->clean, e);
+	struct extent *prev = next ? RB_PREV(off_tree, &mf->clean, next) :
+				     RB_MAX(off_tree, &mf->clean);
+
+	if (next && e->off + e->len == next->off) {
+		clean_remove(mf, next);
+		e->len += next->len;
+		free(next);
+	}
+	if (prev && prev->off + prev->len == e->off) {
+		clean_remove(mf, prev);
+		e->off = prev->off;
+		e->len += prev->len;
+		free(prev);
+	}
+	clean_insert(mf, e);
+}
+
+/* Give the dirty pages back to the host, which zeroes them. */
+static void punch_dirty(struct memory_file *mf)
+{
+	struct extent *e;
+
+	while ((e = RB_MIN(off_tree, &mf->dirty))) {
+		RB_REMOVE(off_tree, &mf->dirty, e);
+		if (fallocate(mf->fd,
+			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)e->off, (off_t)e->len))
+			memset(mf->base + e->off, 0, e->len);
+		clean_add(mf, e);
+	}
+	mf->dirty_bytes = 0;
+	mf->nr_dirty = 0;
+}
+
+static void dirty_add(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	struct extent key = { .off = off };
+	struct extent *next = RB_NFIND(off_tree, &mf->dirty, &key);
+	struct extent *prev = next ? RB_PREV(off_tree, &mf->dirty, next) :
+				     RB_MAX(off_tree, &mf->dirty);
+	struct extent *e;
+
+	mf->dirty_bytes += len;
+	if (prev && prev->off + prev->len == off) {
+		prev->len += len;
+	} else if (next && off + len == next->off) {
+		/* Order among the others does not change. */
+		next->off = off;
+		next->len += len;
+	} else {
+		e = malloc(sizeof(*e));
+		/* Without memory for the extent its space is lost, no more. */
+		if (!e)
+			return;
+		e->off = off;
+		e->len = len;
+		RB_INSERT(off_tree, &mf->dirty, e);
+		mf->nr_dirty++;
+	}
+	if (mf->dirty_bytes > DIRTY_BYTES_MAX ||
+	    mf->nr_dirty > DIRTY_EXTENTS_MAX)
+		punch_dirty(mf);
+}
+
+/* Best fit among the clean extents: offset, or 0. */
+static uint64_t take_clean(struct memory_file *mf, uint64_t len)
+{
+	struct extent key = { .len = len };
+	struct extent *e = RB_NFIND(len_tree, &mf->clean_by_len, &key);
+	uint64_t off;
+
+	if (!e)
+		return 0;
+	off = e->off;
+	clean_remove(mf, e);
+	if (e->len == len) {
+		free(e);
+	} else {
+		e->off += len;
+		e->len -= len;
+		clean_insert(mf, e);
+	}
+	return off;
+}
+
+static uint64_t take_top(struct memory_file *mf, uint64_t len)
+{
+	uint64_t off = mf->top;
+
+	if (len > mf->size - mf->top)
+		return 0;
+	mf->top += len;
+	return off;
+}
+
+static uint64_t take(struct memory_file *mf, uint64_t len)
+{
+	uint64_t off = take_clean(mf, len);
+
+	if (!off)
+		off = take_top(mf, len);
+	if (!off && mf->nr_dirty) {
+		punch_dirty(mf);
+		off = take_clean(mf, len);
+	}
+	return off;
+}
+
+int memory_file_alloc(struct memory_file *mf, uint64_t len, uint64_t *off)
+{
+	uint64_t i, first;
+
+	pthread_mutex_lock(&mf->lock);
+	*off = take(mf, len);
+	if (*off) {
+		first = *off / PAGE_SIZE;
+		for (i = 0; i < len / PAGE_SIZE; i++)
+			mf->refs[first + i] = 1;
+		mf->usage += len;
+	}
+	pthread_mutex_unlock(&mf->lock);
+	return *off ? 0 : -ENOMEM;
+}
+
+void memory_file_ref(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	uint64_t i, first = off / PAGE_SIZE;
+
+	pthread_mutex_lock(&mf->lock);
+	for (i = 0; i < len / PAGE_SIZE; i++)
+		mf->refs[first + i]++;
+	pthread_mutex_unlock(&mf->lock);
+}
+
+void memory_file_unref(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	uint64_t i, n = len / PAGE_SIZE, first = off / PAGE_SIZE;
+	uint64_t run = 0;
+
+	pthread_mutex_lock(&mf->lock);
+	for (i = 0; i < n; i++) {
+		if (!--mf->refs[first + i]) {
+			run++;
+			continue;
+		}
+		if (run)
+			dirty_add(mf, off + (i - run) * PAGE_SIZE,
+				  run * PAGE_SIZE);
+		mf->usage -= run * PAGE_SIZE;
+		run = 0;
+	}
+	if (run)
+		dirty_add(mf, off + (n - run) * PAGE_SIZE, run * PAGE_SIZE);
+	mf->usage -= run * PAGE_SIZE;
+	pthread_mutex_unlock(&mf->lock);
+}
+
+bool memory_file_exclusive(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	uint64_t i, first = off / PAGE_SIZE;
+	bool exclusive = true;
+
+	pthread_mutex_lock(&mf->lock);
+	for (i = 0; i < len / PAGE_SIZE && exclusive; i++)
+		exclusive = mf->refs[first + i] == 1;
+	pthread_mutex_unlock(&mf->lock);
+	return exclusive;
+}
+
+int memory_file_clear(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	if (fallocate(mf->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)off, (off_t)len))
+		return -errno;
+	return 0;
+}

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+#
+# build.mk - flags of single test programs
+
+# Static: nothing but the measured loop runs, and a sandbox starts faster.
+$(BUILD)/selftests/bench/getpid: PROG_CFLAGS := -static
+$(BUILD)/selftests/torture/busy: PROG_CFLAGS := -static

@@ -1,0 +1,152 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# kill - start sandboxes and kill them at random moments: nothing may be left
+#
+# TORTURE_COUNT sandboxes run busy.c, four at a time. Of each, after a random time,
+# one process dies by SIGKILL: the sentry, or any other process of the sandbox.
+# Afterwards there is no process of a sandbox, no module reference, and no growth
+# in open files; and the module goes at once, and comes back.
+# TORTURE_SEED repeats a run. timeout: 3000
+
+set -u
+
+count=${TORTURE_COUNT:-50}
+seed=${TORTURE_SEED:-$(($(date +%s) % 32768))}
+platform=${PLATFORM:-sandtrap}
+build=${BUILD:-build}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+RANDOM=$seed
+number=0
+failures=0
+module=/sys/module/sandtrap
+
+result()
+{
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $number kill.$2"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number kill.$2"
+	fi
+}
+
+# The processes of a sandbox, found while their parents live.
+descendants()
+{
+	local pid
+
+	# shellcheck disable=SC2013 # a list of numbers
+	for pid in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+		echo "$pid"
+		descendants "$pid"
+	done
+}
+
+# A stub stays a copy of sandrun as far as /proc/PID/exe is concerned.
+leftovers()
+{
+	local exe
+
+	for exe in /proc/[0-9]*/exe; do
+		[ "$(readlink "$exe")" != "$sandrun" ] || echo "$exe"
+	done
+}
+
+# Prints those of the given processes that still live.
+alive()
+{
+	local pid
+
+	for pid in "$@"; do
+		! kill -0 "$pid" 2>/dev/null || echo "$pid"
+	done
+}
+
+open_files()
+{
+	cut -f 1 /proc/sys/fs/file-nr
+}
+
+one_sandbox()
+{
+	local pid victims victim delay=$1 pick=$2 bad=0 tries
+
+	setsid sandrun --platform="$platform" "$build/selftests/torture/busy" \
+		>"$work/out.$3" 2>&1 </dev/null &
+	pid=$!
+	sleep "0.$(printf %03d "$delay")"
+	mapfile -t victims < <(echo "$pid"; descendants "$pid")
+	victim=${victims[$((pick % ${#victims[@]}))]}
+	kill -0 "$pid" 2>/dev/null || { echo "# sandbox $3 ended by itself: $(tail -n 3 "$work/out.$3")"; bad=1; }
+	kill -KILL "$victim" 2>/dev/null
+	# A sandbox survives the death of one of its stubs as a sentry that ends by itself,
+	# or with a program that has lost a process: the sentry dies last.
+	[ "$victim" = "$pid" ] || { sleep 0.05; kill -KILL "$pid" 2>/dev/null; }
+	wait "$pid" 2>/dev/null
+	for tries in $(seq 100); do
+		[ -n "$(alive "${victims[@]}")" ] || break
+		[ "$tries" != 100 ] || { echo "# sandbox $3 left: $(alive "${victims[@]}" | xargs)"; bad=1; }
+		sleep 0.02
+	done
+	rm -f "$work/out.$3"
+	return $bad
+}
+
+command -v sandrun >/dev/null || {
+	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
+	exit 4
+}
+sandrun=$(realpath "$(command -v sandrun)")
+echo "TAP version 13"
+echo "# $count sandboxes on the $platform platform, seed $seed"
+
+# One sandbox first: whatever is opened once for all is open then.
+one_sandbox 300 0 first
+result $? one_sandbox_runs_until_it_is_killed
+files_before=$(open_files)
+
+bad=0
+started=0
+while [ "$started" -lt "$count" ]; do
+	batch=()
+	for _ in 1 2 3 4; do
+		[ "$started" -lt "$count" ] || break
+		started=$((started + 1))
+		one_sandbox $((RANDOM % 600)) $((RANDOM % 8)) "$started" &
+		batch+=($!)
+	done
+	for pid in "${batch[@]}"; do
+		wait "$pid" || bad=$((bad + 1))
+	done
+done
+[ "$bad" = 0 ]
+result $? "$count"_sandboxes_die_whole
+
+sleep 0.5
+left=$(leftovers)
+[ -z "$left" ] || echo "# still there: $left"
+[ -z "$left" ]
+result $? no_process_is_left
+
+# Other programs on the machine open files too: only the VM is quiet enough to tell.
+if [ -n "${SANDTRAP_VM:-}" ]; then
+	files_after=$(open_files)
+	echo "# open files before $files_before, after $files_after"
+	[ "$files_after" -le $((files_before + count / 4 + 20)) ]
+	result $? no_file_is_left_open
+fi
+
+if [ "$platform" = sandtrap ] && [ -e "$module/refcnt" ]; then
+	refs=$(cat "$module/refcnt")
+	echo "# module references: $refs"
+	[ "$refs" = 0 ]
+	result $? no_module_reference_is_left
+	ko=$build/kmod/$(uname -r)/sandtrap.ko
+	rmmod sandtrap && insmod "$ko"
+	result $? module_is_removed_at_once_and_inserted_again
+fi
+echo "1..$number"
+[ "$failures" = 0 ]

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# cost_test - the module costs other programs nothing, and its own few instructions
+#
+# Executed instructions (--icount) repeat exactly, so limits on them can be tight.
+# timeout: 1500
+
+set -u
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/sandtrap-cost.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+# test_that NAME MACHINE CONDITION: an awk condition on the costs of that machine.
+test_that()
+{
+	number=$((number + 1))
+	if awk -v machine="$2" '
+		$2 == machine && $4 ~ /^[0-9.]+$/ { cost[$3] = $4 }
+		END {
+			without = cost["without-module"]; native = cost["native"]
+			sandtrap = cost["sandtrap"]; ptrace = cost["ptrace"]
+			exit !('"$3"')
+		}' "$work/raw"; then
+		echo "ok $number cost.$kernel.$1"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number cost.$kernel.$1"
+		grep " $2 " "$work/raw" | sed 's/^/# got /'
+	fi
+}
+
+echo "TAP version 13"
+for kernel in ${KERNELS:-6.1 6.12}; do
+	KERNELS=$kernel "$here/../bench/run" --raw >"$work/raw" 2>"$work/stderr"
+	sed 's/^/# /' "$work/raw" "$work/stderr"
+	test_that other_tasks_execute_not_one_instruction_more icount \
+		'native > 0 && without > 0 && native == without'
+	test_that one_cpu_at_most_30_times_native icount \
+		'native > 0 && sandtrap > 0 && sandtrap <= 30 * native'
+	test_that one_cpu_better_than_ptrace icount 'sandtrap > 0 && sandtrap < ptrace'
+	test_that two_cpus_at_most_6_times_native smp2 \
+		'native > 0 && sandtrap > 0 && sandtrap <= 6 * native'
+	test_that two_cpus_20_times_cheaper_than_ptrace smp2 'sandtrap > 0 && 20 * sandtrap <= ptrace'
+done
+echo "1..$number"
+[ "$failures" = 0 ]

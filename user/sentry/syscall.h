@@ -92,7 +92,7 @@ extern const struct syscall_desc *syscall_table[SYSCALL_TABLE_SIZE];
 
 void syscall_table_init(void);
 
-/* Name for messages, "syscall_NNN" for unknown numbers; not thread safe. */
-const char *syscall_name(long nr);
+/* Name for messages into @buf: "syscall_NNN" for unknown numbers. */
+void syscall_name(long nr, char *buf, size_t len);
 
 #endif /* _SENTRY_SYSCALL_H */

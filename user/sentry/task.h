@@ -157,6 +157,12 @@ int task_start(struct task *t);
  * sandbox meanwhile.
  */
 int task_wait_all(struct kernel *k, int *status);
+/*
+ * Free what task_create_init() made, when the sandbox ends or could not be
+ * started: the tid table, and the first task with its mm, files and fs if it
+ * never ran. Safe on a kernel that is all zeroes. Implemented in task/create.c.
+ */
+void tasks_release(struct kernel *k);
 
 struct task *task_get(struct task *t);
 void task_put(struct task *t);

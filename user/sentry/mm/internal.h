@@ -210,4 +210,9 @@ int mm_protect(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 int mm_access(struct mm *mm, struct task *t, uint64_t addr, bool write,
 	      struct pma **out);
 
+/* usercopy.c */
+/* Copy to or from @buf until something fails, under mm.lock: bytes copied. */
+size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
+	       size_t len, bool write);
+
 #endif /* _SENTRY_MM_INTERNAL_H */

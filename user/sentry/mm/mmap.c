@@ -118,7 +118,7 @@ static bool populate_at_once(const struct vma *v)
 	if (v->prot == PROT_NONE)
 		return false;
 	if (anonymous)
-		return v->end - v->start <= POPULATE_MAX;
+		return !v->growsdown && v->end - v->start <= POPULATE_MAX;
 	return v->shared || !(v->prot & PROT_WRITE) ||
 	       v->end - v->start <= PRIVATE_COPY_MAX;
 }

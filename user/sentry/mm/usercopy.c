@@ -31,9 +31,8 @@ static ssize_t host_io(const struct pma *p, uint64_t addr, void *buf,
 		       pread(p->host_fd, buf, len, off);
 }
 
-/* Copies until something fails; bytes copied. Under mm.lock. */
-static size_t copy_locked(struct mm *mm, struct task *t, uint64_t addr,
-			  void *buf, size_t len, bool write)
+size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
+	       size_t len, bool write)
 {
 	size_t done = 0, n;
 	struct pma *p;
@@ -63,7 +62,7 @@ static size_t copy_user(struct mm *mm, struct task *t, uint64_t addr,
 	size_t done;
 
 	pthread_mutex_lock(&mm->lock);
-	done = copy_locked(mm, t, addr, buf, len, write);
+	done = mm_copy(mm, t, addr, buf, len, write);
 	pthread_mutex_unlock(&mm->lock);
 	return done;
 }
@@ -106,7 +105,7 @@ ssize_t strncpy_from_user(struct task *t, char *dst, uint64_t addr, size_t max)
 	while (done < max) {
 		/* Not past the page: the next one may not be there. */
 		n = MIN(max - done, PAGE_SIZE - (addr & (PAGE_SIZE - 1)));
-		n = copy_locked(mm, t, addr, dst + done, n, false);
+		n = mm_copy(mm, t, addr, dst + done, n, false);
 		if (!n)
 			break;
 		nul = memchr(dst + done, '\0', n);

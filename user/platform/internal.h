@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - what the files of user/platform share with each other
+ */
+#ifndef _SANDTRAP_PLATFORM_INTERNAL_H
+#define _SANDTRAP_PLATFORM_INTERNAL_H
+
+#include <sandtrap/platform.h>
+
+#define PLATFORM_PAGE_SIZE 4096ull
+
+/* Selectors of 64-bit user mode on Linux; all other segments are null. */
+#define PLATFORM_USER_CS 0x33
+#define PLATFORM_USER_SS 0x2b
+
+/*
+ * The built-in kinds of platform. A build without the module's platform
+ * simply lists one kind less, hence weak.
+ */
+extern const struct platform_constructor sandtrap_constructor
+	__attribute__((weak));
+extern const struct platform_constructor ptrace_constructor;
+
+/**
+ * platform_find_vdso() - where the calling process has its vDSO
+ * @vdso: filled; all zero if there is none
+ *
+ * Processes forked from the caller have it at the same place.
+ *
+ * Return: 0, or -errno of reading /proc/self/maps.
+ */
+int platform_find_vdso(struct platform_vdso *vdso);
+
+/**
+ * platform_min_user_address() - lowest address that an unprivileged process
+ * may map on this host
+ *
+ * Return: the address, page aligned.
+ */
+uint64_t platform_min_user_address(void);
+
+#endif /* _SANDTRAP_PLATFORM_INTERNAL_H */

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ptrace.c - the platform that needs nothing but ptrace(2)
+ *
+ * Creating and destroying its objects, and the memory operations. ptrace.h
+ * tells how it works; ptrace_switch.c runs programs.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ptrace.h"
+
+/* XSAVE image: offsets and reset values of what is not zero (SDM vol. 1, 13). */
+#define XSTATE_ALIGN 64
+#define XSTATE_FCW 0
+#define XSTATE_MXCSR 24
+#define XSTATE_BV 512
+#define INITIAL_FCW 0x37f
+#define INITIAL_MXCSR 0x1f80
+#define XFEATURES_FP_SSE 3
+
+static struct ptrace_platform *to_platform(struct platform *p)
+{
+	return (struct ptrace_platform *)p;
+}
+
+/* ---- address spaces ---- */
+
+/* An idle process may have been killed: then it is only good for burial. */
+static bool is_alive(struct ptrace_process *proc)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PID, proc->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid)
+		proc->dead = true;
+	return !proc->dead;
+}
+
+static struct ptrace_process *pop_idle(struct ptrace_platform *p)
+{
+	struct ptrace_process *proc;
+
+	pthread_mutex_lock(&p->lock);
+	proc = LIST_FIRST(&p->idle);
+	if (proc) {
+		LIST_REMOVE(proc, idle_link);
+		p->nr_idle--;
+		proc->refs = 1;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return proc;
+}
+
+static int take_process(struct ptrace_platform *p, struct ptrace_process **out)
+{
+	struct ptrace_process *proc;
+
+	while ((proc = pop_idle(p))) {
+		if (is_alive(proc)) {
+			*out = proc;
+			return 0;
+		}
+		ptrace_master_release(p, proc);
+	}
+	return ptrace_master_new_process(p, out);
+}
+
+static int new_address_space(struct platform *base, struct platform_address_space **out)
+{
+	struct ptrace_platform *p = to_platform(base);
+	struct ptrace_address_space *as;
+	int err;
+
+	as = calloc(1, sizeof(*as));
+	if (!as)
+		return -ENOMEM;
+	as->base.platform = base;
+	LIST_INIT(&as->contexts);
+	err = take_process(p, &as->proc);
+	if (err) {
+		free(as);
+		return err;
+	}
+	*out = &as->base;
+	return 0;
+}
+
+/* A context that ran here may be released later, or run elsewhere. */
+static void forget_contexts(struct ptrace_platform *p, struct ptrace_address_space *as)
+{
+	struct ptrace_context *ctx;
+
+	pthread_mutex_lock(&p->fault_lock);
+	while ((ctx = LIST_FIRST(&as->contexts))) {
+		LIST_REMOVE(ctx, as_link);
+		ctx->as = NULL;
+	}
+	pthread_mutex_unlock(&p->fault_lock);
+}
+
+static void address_space_free(struct platform_address_space *base)
+{
+	struct ptrace_address_space *as = (struct ptrace_address_space *)base;
+	struct ptrace_platform *p = to_platform(base->platform);
+
+	forget_contexts(p, as);
+	ptrace_master_release(p, as->proc);
+	free(as);
+}
+
+/* ---- memory operations ---- */
+
+/*
+ * On the context's own thread if there is a context, since that is stopped and
+ * the caller traces it; else by the master.
+ */
+static int make_call(struct ptrace_address_space *as, struct ptrace_context *ctx,
+		     const struct ptrace_call *call)
+{
+	struct ptrace_platform *p = to_platform(as->base.platform);
+	long result;
+	int err;
+
+	atomic_fetch_add_explicit(&p->memory_ops, 1, memory_order_relaxed);
+	if (!ctx)
+		return ptrace_master_call(p, as->proc, call);
+	err = ptrace_thread_bind(ctx, as);
+	if (err)
+		return err;
+	ctx->thread->loaded_valid = false;
+	if (ptrace_inject(p->stub, ctx->thread->tid, call, &result))
+		return ptrace_thread_died(ctx->thread);
+	return result < 0 ? (int)result : 0;
+}
+
+static int map_file(struct platform_address_space *base, struct platform_context *ctx,
+		    uint64_t addr, int fd, uint64_t offset, uint64_t len, int prot, bool precommit)
+{
+	int flags = MAP_SHARED | MAP_FIXED | (precommit ? MAP_POPULATE : 0);
+	const struct ptrace_call call = { __NR_mmap, { addr, len, prot, flags, fd, offset } };
+
+	return make_call((struct ptrace_address_space *)base, (struct ptrace_context *)ctx, &call);
+}
+
+/* The repeat of a fault in this range says nothing any more: see guess_access(). */
+static void forget_faults(struct ptrace_address_space *as, uint64_t addr, uint64_t len)
+{
+	struct ptrace_platform *p = to_platform(as->base.platform);
+	struct ptrace_context *ctx;
+
+	pthread_mutex_lock(&p->fault_lock);
+	LIST_FOREACH(ctx, &as->contexts, as_link) {
+		if (ctx->fault_addr - addr < len)
+			ctx->fault_seen = false;
+	}
+	pthread_mutex_unlock(&p->fault_lock);
+}
+
+static int unmap(struct platform_address_space *base, struct platform_context *ctx, uint64_t addr,
+		 uint64_t len)
+{
+	struct ptrace_address_space *as = (struct ptrace_address_space *)base;
+	const struct ptrace_call call = { __NR_munmap, { addr, len } };
+	int err;
+
+	err = make_call(as, (struct ptrace_context *)ctx, &call);
+	/* Afterwards: a fault before the unmap is as good as forgotten, too. */
+	forget_faults(as, addr, len);
+	return err;
+}
+
+/* Nothing is ever deferred. */
+static int flush(struct platform_address_space *as, struct platform_context *ctx)
+{
+	return 0;
+}
+
+/* ---- contexts ---- */
+
+/* An image in the initial state, but complete, so that it can be looked at. */
+static void init_xstate(unsigned char *xstate, size_t size)
+{
+	const uint16_t fcw = INITIAL_FCW;
+	const uint32_t mxcsr = INITIAL_MXCSR;
+	const uint64_t features = XFEATURES_FP_SSE;
+
+	memset(xstate, 0, size);
+	memcpy(xstate + XSTATE_FCW, &fcw, sizeof(fcw));
+	memcpy(xstate + XSTATE_MXCSR, &mxcsr, sizeof(mxcsr));
+	memcpy(xstate + XSTATE_BV, &features, sizeof(features));
+}
+
+static int new_context(struct platform *base, struct platform_context **out)
+{
+	struct ptrace_platform *p = to_platform(base);
+	struct ptrace_context *ctx;
+	void *xstate;
+
+	ctx = calloc(1, sizeof(*ctx));
+	if (!ctx)
+		return -ENOMEM;
+	if (posix_memalign(&xstate, XSTATE_ALIGN, p->xstate_size)) {
+		free(ctx);
+		return -ENOMEM;
+	}
+	init_xstate(xstate, p->xstate_size);
+	ctx->base.platform = base;
+	ctx->base.state.regs = &ctx->regs;
+	ctx->base.state.xstate = xstate;
+	ctx->base.state.xstate_size = p->xstate_size;
+	ctx->xstate_valid = true;
+	ctx->xstate_dirty = true;
+	pthread_mutex_lock(&p->lock);
+	LIST_INSERT_HEAD(&p->contexts, ctx, link);
+	pthread_mutex_unlock(&p->lock);
+	*out = &ctx->base;
+	return 0;
+}
+
+static void context_free(struct platform_context *base)
+{
+	struct ptrace_platform *p = to_platform(base->platform);
+	struct ptrace_context *ctx = (struct ptrace_context *)base;
+
+	ptrace_thread_drop(ctx);
+	pthread_mutex_lock(&p->fault_lock);
+	if (ctx->as)
+		LIST_REMOVE(ctx, as_link);
+	pthread_mutex_unlock(&p->fault_lock);
+	pthread_mutex_lock(&p->lock);
+	LIST_REMOVE(ctx, link);
+	p->switches += ctx->switches;
+	pthread_mutex_unlock(&p->lock);
+	free(base->state.xstate);
+	free(ctx);
+}
+
+/* The stub sleeps in the kernel whenever it does not run the program. */
+static void prepare_sleep(struct platform_context *ctx)
+{
+}
+
+/* ---- platform ---- */
+
+static int global_memory_barrier(struct platform *base)
+{
+	return syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) ? -errno : 0;
+}
+
+static size_t seccomp_info(struct platform *base, const struct platform_seccomp_rule **rules)
+{
+	return ptrace_sentry_rules(rules);
+}
+
+static void stats(struct platform *base, struct platform_stats *out)
+{
+	struct ptrace_platform *p = to_platform(base);
+	struct ptrace_context *ctx;
+
+	pthread_mutex_lock(&p->lock);
+	out->switches = p->switches;
+	LIST_FOREACH(ctx, &p->contexts, link)
+		out->switches += ctx->switches;
+	pthread_mutex_unlock(&p->lock);
+	/* Every wait sleeps, and every operation is a batch of its own. */
+	out->sleeps = out->switches;
+	out->memory_ops = p->memory_ops;
+	out->memory_batches = p->memory_ops;
+}
+
+static void free_platform(struct ptrace_platform *p)
+{
+	pthread_mutex_destroy(&p->fault_lock);
+	pthread_mutex_destroy(&p->lock);
+	pthread_key_delete(p->tracer_key);
+	free(p);
+}
+
+static void release(struct platform *base)
+{
+	struct ptrace_platform *p = to_platform(base);
+	struct ptrace_tracer *tracer;
+
+	ptrace_master_stop(p);
+	while ((tracer = LIST_FIRST(&p->tracers))) {
+		LIST_REMOVE(tracer, link);
+		free(tracer);
+	}
+	free_platform(p);
+}
+
+static const struct platform_ops ptrace_ops = {
+	.release = release,
+	.new_address_space = new_address_space,
+	.new_context = new_context,
+	.global_memory_barrier = global_memory_barrier,
+	.seccomp_info = seccomp_info,
+	.stats = stats,
+	.switch_to = ptrace_switch_to,
+	.pull_full_state = ptrace_pull_full_state,
+	.full_state_changed = ptrace_full_state_changed,
+	.interrupt = ptrace_interrupt,
+	.preempt = ptrace_preempt,
+	.prepare_sleep = prepare_sleep,
+	.context_release = context_free,
+	.map_file = map_file,
+	.unmap = unmap,
+	.flush = flush,
+	.address_space_release = address_space_free,
+};
+
+static struct ptrace_platform *alloc_platform(void)
+{
+	struct ptrace_platform *p;
+
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	if (pthread_key_create(&p->tracer_key, ptrace_tracer_exit)) {
+		free(p);
+		return NULL;
+	}
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->fault_lock, NULL);
+	LIST_INIT(&p->processes);
+	LIST_INIT(&p->idle);
+	LIST_INIT(&p->tracers);
+	LIST_INIT(&p->contexts);
+	return p;
+}
+
+/* The sentry's own threads take part in barriers as well. */
+static bool register_for_barrier(void)
+{
+	return !syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+}
+
+static int start(struct ptrace_platform *p)
+{
+	int err;
+
+	err = platform_find_vdso(&p->base.vdso);
+	if (!err)
+		err = ptrace_master_start(p);
+	if (err)
+		return err;
+	p->base.min_user_address = platform_min_user_address();
+	p->base.max_user_address = p->stub;
+	p->base.concurrency_count = INT_MAX;
+	if (!register_for_barrier())
+		p->base.have_global_memory_barrier = false;
+	return 0;
+}
+
+static int ptrace_new(const struct platform_options *opts, struct platform **out)
+{
+	struct ptrace_platform *p;
+	int err;
+
+	if (opts->device_fd >= 0)
+		close(opts->device_fd);
+	p = alloc_platform();
+	if (!p)
+		return -ENOMEM;
+	p->base.ops = &ptrace_ops;
+	p->base.constructor = &ptrace_constructor;
+	err = start(p);
+	if (err) {
+		free_platform(p);
+		return err;
+	}
+	*out = &p->base;
+	return 0;
+}
+
+const struct platform_constructor ptrace_constructor = {
+	.name = "ptrace",
+	.description = "traced stub processes: works everywhere ptrace is permitted, slow",
+	.requirements = {
+		.needs_cap_sys_ptrace = true,
+		.needs_current_pid_ns = true,
+	},
+	.new_platform = ptrace_new,
+};

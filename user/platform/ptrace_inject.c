@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ptrace_inject.c - make a tracee do something: attach, wait, execute a call
+ *
+ * Works on any tracee of the calling thread: leaders for the master thread,
+ * threads of contexts for task threads.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ptrace.h"
+
+/* 64-bit user mode, interrupts on: what every user thread has. */
+#define USER_EFLAGS 0x202
+
+int ptrace_wait(pid_t tid, int *status)
+{
+	pid_t got;
+
+	/* Handlers of the sentry's own signals may run meanwhile. */
+	do {
+		got = wait4(tid, status, __WALL, NULL);
+	} while (got < 0 && errno == EINTR);
+	return got == tid && WIFSTOPPED(*status) ? 0 : -ECHILD;
+}
+
+/* Reaps a tracee that vanished under a request: it is dying, so this ends. */
+static int reap(pid_t tid)
+{
+	int status;
+
+	while (!ptrace_wait(tid, &status))
+		ptrace(PTRACE_CONT, tid, 0, 0);
+	return -ECHILD;
+}
+
+static void load_call(struct user_regs_struct *regs, uint64_t stub,
+		      const struct ptrace_call *call)
+{
+	memset(regs, 0, sizeof(*regs));
+	regs->rip = call->nr == __NR_clone ? PTRACE_STUB_ADDR(stub, clone) :
+					     PTRACE_STUB_ADDR(stub, syscall);
+	regs->rax = call->nr;
+	regs->orig_rax = -1;
+	regs->rdi = call->args[0];
+	regs->rsi = call->args[1];
+	regs->rdx = call->args[2];
+	regs->r10 = call->args[3];
+	regs->r8 = call->args[4];
+	regs->r9 = call->args[5];
+	regs->cs = PLATFORM_USER_CS;
+	regs->ss = PLATFORM_USER_SS;
+	regs->eflags = USER_EFLAGS;
+}
+
+/* The two int3 after injected calls; rip is behind the instruction. */
+static bool at_end_of_call(const struct user_regs_struct *regs, uint64_t stub)
+{
+	return regs->rip == PTRACE_STUB_ADDR(stub, called) ||
+	       regs->rip == PTRACE_STUB_ADDR(stub, cloned);
+}
+
+/*
+ * Any other stop is a signal from outside or a late interrupt: resuming without
+ * it swallows it, and the kernel restarts the call by itself.
+ */
+static int run_call(uint64_t stub, pid_t tid, struct user_regs_struct *regs)
+{
+	int status;
+
+	do {
+		if (ptrace(PTRACE_CONT, tid, 0, 0))
+			return reap(tid);
+		if (ptrace_wait(tid, &status))
+			return -ECHILD;
+		if (ptrace(PTRACE_GETREGS, tid, 0, regs))
+			return reap(tid);
+	} while (WSTOPSIG(status) != SIGTRAP || !at_end_of_call(regs, stub));
+	return 0;
+}
+
+int ptrace_inject(uint64_t stub, pid_t tid, const struct ptrace_call *call,
+		  long *result)
+{
+	struct user_regs_struct regs;
+	int err;
+
+	load_call(&regs, stub, call);
+	if (ptrace(PTRACE_SETREGS, tid, 0, &regs))
+		return reap(tid);
+	err = run_call(stub, tid, &regs);
+	*result = regs.rax;
+	return err;
+}
+
+int ptrace_set_sigmask(pid_t tid, uint64_t mask)
+{
+	if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask))
+		return reap(tid);
+	return 0;
+}
+
+static int try_seize(pid_t tid)
+{
+	const unsigned long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
+
+	return ptrace(PTRACE_SEIZE, tid, 0, options) ? -errno : 0;
+}
+
+/*
+ * A thread that is just exiting refuses with EPERM like one that may not be
+ * traced, but is gone a moment later.
+ */
+static int seize_patiently(pid_t tid)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	int tries, err = 0;
+
+	for (tries = 0; tries < 20; tries++) {
+		err = try_seize(tid);
+		if (err != -EPERM)
+			break;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+	}
+	return err == -ESRCH ? -ECHILD : err;
+}
+
+int ptrace_seize(pid_t tid)
+{
+	int status, err;
+
+	err = seize_patiently(tid);
+	if (err)
+		return err;
+	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0))
+		return reap(tid);
+	return ptrace_wait(tid, &status);
+}

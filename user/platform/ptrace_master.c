@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ptrace_master.c - the host thread that owns the stub processes
+ *
+ * It is the parent and tracer of the template and of all leaders, because
+ * ptrace obeys one thread only and that thread must live as long as they do.
+ * Task threads hand it what has to be done to a leader, one request at a time,
+ * and wait; switching contexts never comes here.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ptrace.h"
+
+/* Its value for a host where only a capability permits tracing. */
+#define YAMA_SCOPE_CAPABILITY 2
+
+struct request {
+	int (*run)(struct ptrace_platform *p, struct request *req);
+	struct ptrace_process *proc;
+	struct ptrace_thread *thread;
+	const struct ptrace_call *call;
+	int result;
+	bool done;
+	struct request *next;
+};
+
+struct ptrace_master {
+	struct ptrace_platform *platform;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_cond_t finished;
+	/* protected by lock */
+	struct request *first, **last;
+	bool stop;
+};
+
+static int submit(struct ptrace_platform *p, struct request *req)
+{
+	struct ptrace_master *m = p->master;
+
+	pthread_mutex_lock(&m->lock);
+	*m->last = req;
+	m->last = &req->next;
+	pthread_cond_signal(&m->wake);
+	while (!req->done)
+		pthread_cond_wait(&m->finished, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+	return req->result;
+}
+
+/* ---- in the master thread: one function per request ---- */
+
+static int call_leader(struct ptrace_platform *p, struct ptrace_process *proc,
+		       const struct ptrace_call *call, long *result)
+{
+	int err;
+
+	if (proc->dead)
+		return -ECHILD;
+	err = ptrace_inject(p->stub, proc->pid, call, result);
+	if (err)
+		proc->dead = true;
+	return err;
+}
+
+static int run_call(struct ptrace_platform *p, struct request *req)
+{
+	long result;
+	int err;
+
+	err = call_leader(p, req->proc, req->call, &result);
+	if (err)
+		return err;
+	return result < 0 ? (int)result : 0;
+}
+
+static int run_new_thread(struct ptrace_platform *p, struct request *req)
+{
+	const struct ptrace_call clone = { __NR_clone, { PTRACE_THREAD_CLONE_FLAGS } };
+	struct ptrace_thread *t;
+	long tid;
+	int err;
+
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	err = call_leader(p, req->proc, &clone, &tid);
+	if (!err && tid < 0)
+		err = (int)tid;
+	if (err) {
+		free(t);
+		return err;
+	}
+	t->proc = req->proc;
+	t->tid = (pid_t)tid;
+	req->thread = t;
+	return 0;
+}
+
+/* The kill is final: seccomp, signals or states of the threads cannot stop it. */
+static void kill_leader(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	while (!ptrace_wait(pid, &status))
+		ptrace(PTRACE_CONT, pid, 0, 0);
+}
+
+/*
+ * A new process was attached by CLONE_PTRACE, with the template's options, and
+ * stops before its first instruction. Dying with the master it does by
+ * EXITKILL; the parent death signal is the belt to these braces.
+ */
+static int adopt_process(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	const struct ptrace_call die_with_me = { __NR_prctl, { PR_SET_PDEATHSIG, SIGKILL } };
+	struct request first_thread = { .proc = proc };
+	long result;
+	int status, err;
+
+	if (ptrace_wait(proc->pid, &status))
+		return -ECHILD;
+	err = call_leader(p, proc, &die_with_me, &result);
+	if (!err && result < 0)
+		err = (int)result;
+	if (!err)
+		err = run_new_thread(p, &first_thread);
+	if (err) {
+		kill_leader(proc->pid);
+		return err;
+	}
+	LIST_INSERT_HEAD(&proc->parked, first_thread.thread, link);
+	proc->nr_threads = 1;
+	return 0;
+}
+
+static int run_new_process(struct ptrace_platform *p, struct request *req)
+{
+	const struct ptrace_call clone = { __NR_clone, { PTRACE_PROCESS_CLONE_FLAGS } };
+	struct ptrace_process *proc;
+	long pid = 0;
+	int err;
+
+	proc = calloc(1, sizeof(*proc));
+	if (!proc)
+		return -ENOMEM;
+	LIST_INIT(&proc->parked);
+	proc->refs = 1;
+	err = ptrace_inject(p->stub, p->template_pid, &clone, &pid);
+	if (!err && pid < 0)
+		err = (int)pid;
+	proc->pid = (pid_t)pid;
+	if (!err)
+		err = adopt_process(p, proc);
+	if (err) {
+		free(proc);
+		return err;
+	}
+	pthread_mutex_lock(&p->lock);
+	LIST_INSERT_HEAD(&p->processes, proc, link);
+	pthread_mutex_unlock(&p->lock);
+	req->proc = proc;
+	return 0;
+}
+
+/* Parked threads of a killed process vanish by themselves: nobody traces them. */
+static void free_process(struct ptrace_process *proc)
+{
+	struct ptrace_thread *t;
+
+	while ((t = LIST_FIRST(&proc->parked))) {
+		LIST_REMOVE(t, link);
+		free(t);
+	}
+	free(proc);
+}
+
+static void end_process(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	pthread_mutex_lock(&p->lock);
+	LIST_REMOVE(proc, link);
+	pthread_mutex_unlock(&p->lock);
+	kill_leader(proc->pid);
+	free_process(proc);
+}
+
+static bool pool_process(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	bool pooled;
+
+	pthread_mutex_lock(&p->lock);
+	pooled = !proc->dead && p->nr_idle < PTRACE_POOL_MAX &&
+		 proc->nr_threads <= PTRACE_POOL_THREADS_MAX;
+	if (pooled) {
+		LIST_INSERT_HEAD(&p->idle, proc, idle_link);
+		p->nr_idle++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return pooled;
+}
+
+static int run_retire(struct ptrace_platform *p, struct request *req)
+{
+	if (!pool_process(p, req->proc))
+		end_process(p, req->proc);
+	return 0;
+}
+
+static int run_release(struct ptrace_platform *p, struct request *req)
+{
+	struct ptrace_process *proc = req->proc;
+	bool last;
+
+	if (!proc->dead && ptrace_unmap_all(p->stub, proc->pid, &p->base.vdso))
+		proc->dead = true;
+	pthread_mutex_lock(&p->lock);
+	last = !--proc->refs;
+	pthread_mutex_unlock(&p->lock);
+	return last ? run_retire(p, req) : 0;
+}
+
+/* ---- the thread ---- */
+
+static struct request *next_request(struct ptrace_master *m)
+{
+	struct request *req;
+
+	pthread_mutex_lock(&m->lock);
+	while (!m->first && !m->stop)
+		pthread_cond_wait(&m->wake, &m->lock);
+	req = m->first;
+	if (req) {
+		m->first = req->next;
+		if (!m->first)
+			m->last = &m->first;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return req;
+}
+
+static void finish_request(struct ptrace_master *m, struct request *req, int result)
+{
+	pthread_mutex_lock(&m->lock);
+	req->result = result;
+	req->done = true;
+	pthread_cond_broadcast(&m->finished);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static bool tracing_needs_capability(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+	int scope = 0;
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%d", &scope) != 1)
+		scope = 0;
+	fclose(f);
+	return scope >= YAMA_SCOPE_CAPABILITY;
+}
+
+/*
+ * Capabilities belong to threads, and a sentry that drops its own later on
+ * would not think of this thread.
+ */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	uint32_t keep = tracing_needs_capability() ? CAP_TO_MASK(CAP_SYS_PTRACE) : 0;
+
+	if (syscall(__NR_capget, &header, data))
+		return -errno;
+	keep &= data[0].permitted;
+	memset(data, 0, sizeof(data));
+	data[0].permitted = data[0].effective = keep;
+	return syscall(__NR_capset, &header, data) ? -errno : 0;
+}
+
+static int make_template(struct ptrace_platform *p)
+{
+	struct ptrace_template t;
+	int err;
+
+	err = drop_capabilities();
+	if (!err)
+		err = ptrace_template_create(&p->base.vdso, &t);
+	if (err)
+		return err;
+	p->template_pid = t.pid;
+	p->stub = t.stub;
+	p->xstate_size = t.xstate_size;
+	p->base.cpuid_events = t.cpuid_faults;
+	p->base.have_global_memory_barrier = t.barrier;
+	return 0;
+}
+
+/* Orphans are traced by threads that never came back for them. */
+static void reap_orphans(struct ptrace_platform *p)
+{
+	struct ptrace_tracer *tracer;
+	struct ptrace_thread *t;
+	int status;
+
+	LIST_FOREACH(tracer, &p->tracers, link) {
+		while ((t = LIST_FIRST(&tracer->threads))) {
+			while (!ptrace_wait(t->tid, &status))
+				;
+			LIST_REMOVE(t, link);
+			free(t);
+		}
+	}
+}
+
+/* Only here do processes die that a thread of another tracer may still be in. */
+static void end_all(struct ptrace_platform *p)
+{
+	struct ptrace_process *proc;
+
+	LIST_FOREACH(proc, &p->processes, link)
+		kill(proc->pid, SIGKILL);
+	reap_orphans(p);
+	while ((proc = LIST_FIRST(&p->processes)))
+		end_process(p, proc);
+	kill_leader(p->template_pid);
+}
+
+static void *master_main(void *arg)
+{
+	struct ptrace_master *m = arg;
+	struct ptrace_platform *p = m->platform;
+	struct request *req = next_request(m);
+	int err;
+
+	prctl(PR_SET_NAME, "ptrace-master");
+	/* The first request stands for the creation itself. */
+	err = make_template(p);
+	finish_request(m, req, err);
+	if (err)
+		return NULL;
+	while ((req = next_request(m)))
+		finish_request(m, req, req->run(p, req));
+	end_all(p);
+	return NULL;
+}
+
+/*
+ * The sentry's signals are for its other threads. The library call leaves
+ * glibc's internal ones open, which setuid() of all threads needs.
+ */
+static int create_thread(struct ptrace_master *m)
+{
+	sigset_t all, old;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&m->thread, NULL, master_main, m);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+static void free_master(struct ptrace_platform *p)
+{
+	struct ptrace_master *m = p->master;
+
+	pthread_cond_destroy(&m->finished);
+	pthread_cond_destroy(&m->wake);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+	p->master = NULL;
+}
+
+int ptrace_master_start(struct ptrace_platform *p)
+{
+	struct request first = { 0 };
+	struct ptrace_master *m;
+	int err;
+
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->platform = p;
+	m->last = &m->first;
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->wake, NULL);
+	pthread_cond_init(&m->finished, NULL);
+	p->master = m;
+	err = create_thread(m);
+	if (!err) {
+		err = submit(p, &first);
+		if (err)
+			pthread_join(m->thread, NULL);
+	}
+	if (err)
+		free_master(p);
+	return err;
+}
+
+void ptrace_master_stop(struct ptrace_platform *p)
+{
+	struct ptrace_master *m = p->master;
+
+	pthread_mutex_lock(&m->lock);
+	m->stop = true;
+	pthread_cond_signal(&m->wake);
+	pthread_mutex_unlock(&m->lock);
+	pthread_join(m->thread, NULL);
+	free_master(p);
+}
+
+/* ---- requests ---- */
+
+int ptrace_master_new_process(struct ptrace_platform *p, struct ptrace_process **proc)
+{
+	struct request req = { .run = run_new_process };
+	int err;
+
+	err = submit(p, &req);
+	*proc = req.proc;
+	return err;
+}
+
+int ptrace_master_new_thread(struct ptrace_platform *p, struct ptrace_process *proc,
+			     struct ptrace_thread **out)
+{
+	struct request req = { .run = run_new_thread, .proc = proc };
+	int err;
+
+	err = submit(p, &req);
+	*out = req.thread;
+	return err;
+}
+
+int ptrace_master_call(struct ptrace_platform *p, struct ptrace_process *proc,
+		       const struct ptrace_call *call)
+{
+	struct request req = { .run = run_call, .proc = proc, .call = call };
+
+	return submit(p, &req);
+}
+
+void ptrace_master_release(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	struct request req = { .run = run_release, .proc = proc };
+
+	submit(p, &req);
+}
+
+void ptrace_master_retire(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	struct request req = { .run = run_retire, .proc = proc };
+
+	submit(p, &req);
+}

@@ -48,6 +48,17 @@ void mm_put(struct mm *mm);
 
 struct platform_address_space *mm_address_space(struct mm *mm);
 
+/**
+ * mm_map_file() - mmap() on behalf of the sentry
+ * @t: the calling task
+ * @addr, @len, @prot, @flags, @off: as mmap(2); page aligned
+ * @file: file to map, or NULL for anonymous memory
+ *
+ * Return: address, or -errno as mmap(2).
+ */
+int64_t mm_map_file(struct task *t, uint64_t addr, uint64_t len, int prot,
+		    int flags, struct file *file, uint64_t off);
+
 /* Number of tasks running in it: mm_get() is for references of any kind. */
 void mm_add_task(struct mm *mm);
 void mm_remove_task(struct mm *mm);

@@ -30,15 +30,18 @@ static int dontneed_vma(struct mm *mm, struct task *t, struct vma *v,
 			uint64_t start, uint64_t end)
 {
 	struct memory_file *mf = mm->kernel->memory_file;
-	struct pma *p, *next;
 	uint64_t from, to, off;
+	struct pma *p;
 	int err;
 
 	if (v->fixed)
 		return -EINVAL;
 	if (v->shared)
 		return 0;
-	for (p = pma_find(mm, start); p && p->start < end; p = next) {
+	for (; start < end; start = to) {
+		p = pma_find(mm, start);
+		if (!p || p->start >= end)
+			break;
 		from = MAX(p->start, start);
 		to = MIN(p->end, end);
 		off = p->off + (from - p->start);
@@ -49,7 +52,6 @@ static int dontneed_vma(struct mm *mm, struct task *t, struct vma *v,
 			err = pma_drop(mm, t, from, to);
 		if (err)
 			return err;
-		next = pma_find(mm, to);
 	}
 	return 0;
 }

@@ -181,6 +181,17 @@ int64_t mm_map(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 	return err ? err : at;
 }
 
+int64_t mm_map_file(struct task *t, uint64_t addr, uint64_t len, int prot,
+		    int flags, struct file *file, uint64_t off)
+{
+	int64_t ret;
+
+	pthread_mutex_lock(&t->mm->lock);
+	ret = mm_map(t->mm, t, addr, len, prot, flags, file, off);
+	pthread_mutex_unlock(&t->mm->lock);
+	return ret;
+}
+
 static int protect_vma(struct mm *mm, struct task *t, struct vma *v, int prot)
 {
 	struct pma *p;
@@ -254,10 +265,8 @@ static long sys_mmap(struct task *t, const uint64_t *a)
 	}
 	flags &= ~MAP_TYPE;
 	flags |= type == MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED;
-	pthread_mutex_lock(&t->mm->lock);
-	ret = mm_map(t->mm, t, addr, page_up(len), prot, flags, file,
-		     file ? off : 0);
-	pthread_mutex_unlock(&t->mm->lock);
+	ret = mm_map_file(t, addr, page_up(len), prot, flags, file,
+			  file ? off : 0);
 	if (file)
 		file_put(file);
 	return ret;

@@ -195,9 +195,6 @@ $(BUILD)/kmod/%/sandtrap.ko: $(KMOD_SRCS)
 
 # ------------------------------------------------------------------ deps --
 
-# What is missing? An empty answer means that make check can run here.
-MISSING_PACKAGES = $(shell scripts/deps --missing)
-
 .PHONY: deps need-deps
 deps:
 	@KERNEL_DIR=$(KERNEL_DIR_ABS) scripts/deps

@@ -79,6 +79,9 @@
 #define SANDTRAP_SERVE _IO(SANDTRAP_IOC_MAGIC, 0xa0)
 #define SANDTRAP_ATTACH _IO(SANDTRAP_IOC_MAGIC, 0xa1)
 
+/* Assembler code of a stub wants the numbers above, no more. */
+#ifndef __ASSEMBLY__
+
 /**
  * DOC: Features
  *
@@ -648,5 +651,7 @@ struct sandtrap_ring_entry {
 	__u32 __reserved;
 	__aligned_u64 cookie;
 };
+
+#endif /* __ASSEMBLY__ */
 
 #endif /* _UAPI_SANDTRAP_H */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * compat.h - every difference between kernel versions, by feature
+ *
+ * No other file of the module looks at the version of the kernel.
+ */
+#ifndef _SANDTRAP_COMPAT_H
+#define _SANDTRAP_COMPAT_H
+
+#include <linux/ftrace.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/version.h>
+#include <linux/wait.h>
+
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+
+/* ftrace: where a hooked function continues, and its arguments. */
+
+#ifndef ftrace_regs_set_instruction_pointer
+#define ftrace_regs_set_instruction_pointer(fregs, ip) \
+	ftrace_instruction_pointer_set(fregs, ip)
+#endif
+
+#ifndef ftrace_regs_get_argument
+#define ftrace_regs_get_argument(fregs, n) \
+	regs_get_kernel_argument(&(fregs)->regs, n)
+#endif
+
+/*
+ * The trampoline that saves only the argument registers can redirect a function
+ * as well, where there is one. It is what live patches use.
+ */
+#ifdef CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS
+#define SANDTRAP_FTRACE_SAVE_REGS 0
+#else
+#define SANDTRAP_FTRACE_SAVE_REGS FTRACE_OPS_FL_SAVE_REGS
+#endif
+
+/* Flags of a mapping are changed through helpers since 6.3. */
+
+static inline void sandtrap_vma_flags(struct vm_area_struct *vma,
+				      unsigned long set, unsigned long clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/* Pins one page of another mm; caller holds its mmap lock. */
+static inline long sandtrap_get_page(struct mm_struct *mm, unsigned long addr,
+				     unsigned int gup_flags, struct page **page)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	return get_user_pages_remote(mm, addr, 1, gup_flags, page, NULL);
+#else
+	return get_user_pages_remote(mm, addr, 1, gup_flags, page, NULL, NULL);
+#endif
+}
+
+/* The FPU state of a task stopped being part of its thread_struct in 6.16. */
+static inline struct fpu *sandtrap_current_fpu(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	return x86_task_fpu(current);
+#else
+	return &current->thread.fpu;
+#endif
+}
+
+/*
+ * Wakes a task that the caller is about to wait for. WF_SYNC says so to the
+ * scheduler; WF_CURRENT_CPU (since 6.6) makes it run here, whatever CPU is
+ * idle elsewhere. Both are the scheduler's own numbers, which its headers do
+ * not show; default_wake_function() checks them.
+ */
+#define SANDTRAP_WF_SYNC 0x10
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define SANDTRAP_WF_HANDOFF (SANDTRAP_WF_SYNC | 0x40)
+#else
+#define SANDTRAP_WF_HANDOFF SANDTRAP_WF_SYNC
+#endif
+
+static inline void sandtrap_wake_handoff(struct task_struct *task)
+{
+	struct wait_queue_entry entry = { .private = task };
+
+	default_wake_function(&entry, TASK_NORMAL, SANDTRAP_WF_HANDOFF, NULL);
+}
+
+/* sched_process_exit tells since 6.16 whether the whole process is gone. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#define SANDTRAP_EXIT_PROBE_ARGS \
+	void *data, struct task_struct *task, bool group_dead
+#else
+#define SANDTRAP_EXIT_PROBE_ARGS void *data, struct task_struct *task
+#endif
+
+#endif /* _SANDTRAP_COMPAT_H */

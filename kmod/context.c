@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * context.c - contexts, and the commands with which a sentry drives them
+ *
+ * A context is stopped while its page's resume_seq differs from its sequence
+ * number, and resumed from the moment they are equal. Only the thread that runs
+ * the context (trap.c) makes the next sequence number, so neither side can miss
+ * the other:
+ *
+ *	sentry, here or in user space		thread, in trap.c
+ *	resume_seq = seq			sleeping = need_wakeup = 1
+ *	full barrier				full barrier
+ *	if (sleeping) wake it			if (resume_seq != seq) sleep
+ *
+ *	sentry, in wait_event_seq()		thread, in sandtrap_publish()
+ *	waiter = current			seq = seq + 1
+ *	full barrier				full barrier
+ *	if (seq unchanged) sleep		if (waiter) wake it
+ */
+#include <linux/hrtimer.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+
+struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
+					      u32 id)
+{
+	struct sandtrap_context *ctx;
+
+	rcu_read_lock();
+	ctx = xa_load(&inst->contexts, id);
+	if (ctx && !kref_get_unless_zero(&ctx->ref))
+		ctx = NULL;
+	rcu_read_unlock();
+	return ctx;
+}
+
+static void context_free_rcu(struct rcu_head *rcu)
+{
+	struct sandtrap_context *ctx =
+		container_of(rcu, struct sandtrap_context, rcu);
+
+	vfree(ctx->page);
+	kvfree(ctx->fpu);
+	kfree(ctx);
+}
+
+static void context_free(struct kref *ref)
+{
+	struct sandtrap_context *ctx =
+		container_of(ref, struct sandtrap_context, ref);
+
+	sandtrap_ring_forget(ctx);
+	if (ctx->space)
+		sandtrap_space_put(ctx->space);
+	sandtrap_instance_put(ctx->inst);
+	call_rcu(&ctx->rcu, context_free_rcu);
+}
+
+void sandtrap_context_put(struct sandtrap_context *ctx)
+{
+	kref_put(&ctx->ref, context_free);
+}
+
+/* Finds a context for a command that must be alone: one that waits, or changes. */
+static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
+					      u32 id)
+{
+	struct sandtrap_context *ctx = sandtrap_context_get(inst, id);
+
+	if (!ctx)
+		return ERR_PTR(-ENOENT);
+	if (test_and_set_bit_lock(0, &ctx->busy)) {
+		sandtrap_context_put(ctx);
+		return ERR_PTR(-EBUSY);
+	}
+	return ctx;
+}
+
+static void context_unclaim(struct sandtrap_context *ctx)
+{
+	clear_bit_unlock(0, &ctx->busy);
+	sandtrap_context_put(ctx);
+}
+
+static bool context_stopped(struct sandtrap_context *ctx)
+{
+	return READ_ONCE(ctx->page->resume_seq) != READ_ONCE(ctx->seq);
+}
+
+/* Nobody will ever answer to @seq. */
+static bool context_dead(struct sandtrap_context *ctx, u32 seq)
+{
+	return READ_ONCE(ctx->seq) == seq &&
+	       READ_ONCE(ctx->event) == SANDTRAP_EVENT_DEAD;
+}
+
+/* Wakes the thread, if there is one and it sleeps. */
+static void context_kick(struct sandtrap_context *ctx, bool handoff)
+{
+	struct sandtrap_thread *thr;
+
+	/* Pairs with set_current_state() in thread_sleep(). */
+	smp_mb();
+	rcu_read_lock();
+	thr = rcu_dereference(ctx->thread);
+	if (thr && READ_ONCE(thr->sleeping)) {
+		if (handoff)
+			sandtrap_wake_handoff(thr->task);
+		else
+			wake_up_process(thr->task);
+	}
+	rcu_read_unlock();
+}
+
+/* creation */
+
+static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
+					    u32 flags, u64 cookie)
+{
+	struct sandtrap_context *ctx;
+
+	ctx = kzalloc(sizeof(*ctx), GFP_KERNEL_ACCOUNT);
+	if (!ctx)
+		return NULL;
+	ctx->page = vmalloc_user(sandtrap_context_size());
+	ctx->fpu = kvzalloc(sandtrap_fpu_size, GFP_KERNEL_ACCOUNT);
+	if (!ctx->page || !ctx->fpu) {
+		vfree(ctx->page);
+		kvfree(ctx->fpu);
+		kfree(ctx);
+		return NULL;
+	}
+
+	kref_init(&ctx->ref);
+	kref_get(&inst->ref);
+	ctx->inst = inst;
+	ctx->flags = flags;
+	ctx->cookie = cookie;
+	INIT_LIST_HEAD(&ctx->starting);
+	INIT_LIST_HEAD(&ctx->backlog);
+	sandtrap_state_init(ctx);
+	ctx->seq = 1;
+	ctx->page->event_seq = 1;
+	ctx->page->event = SANDTRAP_EVENT_NONE;
+	ctx->page->need_wakeup = 1;
+	return ctx;
+}
+
+int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_new_context *a = arg;
+	struct sandtrap_space *space = NULL;
+	struct sandtrap_context *ctx;
+	int err;
+
+	if (a->flags & ~SANDTRAP_CONTEXT_ALL)
+		return -EOPNOTSUPP;
+	if (a->address_space < -1)
+		return -EBADF;
+	if (a->address_space >= 0) {
+		space = sandtrap_space_get(a->address_space, inst);
+		if (IS_ERR(space))
+			return PTR_ERR(space);
+	}
+
+	err = -ENOMEM;
+	ctx = context_new(inst, a->flags, a->cookie);
+	if (!ctx)
+		goto out_space;
+	/* Visible from here, but nobody knows its id yet. */
+	err = xa_alloc_cyclic(&inst->contexts, &ctx->id, ctx,
+			      XA_LIMIT(1, SANDTRAP_MAX_CONTEXTS),
+			      &inst->next_id, GFP_KERNEL_ACCOUNT);
+	if (err < 0) {
+		sandtrap_context_put(ctx);
+		err = err == -EBUSY ? -ENOSPC : err;
+		goto out_space;
+	}
+	a->out_id = ctx->id;
+	a->out_mmap_offset = SANDTRAP_OFF_CONTEXTS +
+			     ((u64)ctx->id << SANDTRAP_SLOT_SHIFT);
+	err = space ? sandtrap_space_bind(space, ctx) : 0;
+	if (err) {
+		xa_erase(&inst->contexts, ctx->id);
+		sandtrap_context_put(ctx);
+	}
+out_space:
+	if (space)
+		sandtrap_space_put(space);
+	return err;
+}
+
+/* binding and release */
+
+/* Ends the bond of context and thread, or begins to: the thread must let go. */
+static void context_unbind(struct sandtrap_context *ctx)
+{
+	struct sandtrap_space *space = ctx->space;
+	struct sandtrap_thread *thr;
+	bool waiting;
+
+	if (!space)
+		return;
+	spin_lock(&space->lock);
+	waiting = !list_empty(&ctx->starting);
+	list_del_init(&ctx->starting);
+	thr = rcu_dereference_protected(ctx->thread,
+					lockdep_is_held(&space->lock));
+	if (thr) {
+		WRITE_ONCE(thr->unbind, true);
+		sandtrap_thread_interrupt(thr);
+		wake_up_process(thr->task);
+	}
+	spin_unlock(&space->lock);
+	if (waiting)
+		sandtrap_context_put(ctx);
+}
+
+/* The table's reference becomes ours. */
+void sandtrap_context_release(struct sandtrap_context *ctx)
+{
+	context_unbind(ctx);
+	sandtrap_context_put(ctx);
+}
+
+static int wait_unbound(struct sandtrap_context *ctx)
+{
+	int err = 0;
+
+	WRITE_ONCE(ctx->waiter, current);
+	for (;;) {
+		set_current_state(TASK_KILLABLE);
+		if (!rcu_access_pointer(ctx->thread))
+			break;
+		if (fatal_signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+	WRITE_ONCE(ctx->waiter, NULL);
+	return err;
+}
+
+int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_bind_context *a = arg;
+	struct sandtrap_space *space = NULL;
+	struct sandtrap_context *ctx;
+	int err;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	if (a->address_space < -1)
+		return -EBADF;
+	if (a->address_space >= 0) {
+		space = sandtrap_space_get(a->address_space, inst);
+		if (IS_ERR(space))
+			return PTR_ERR(space);
+	}
+	ctx = context_claim(inst, a->id);
+	if (IS_ERR(ctx)) {
+		err = PTR_ERR(ctx);
+		goto out_space;
+	}
+
+	context_unbind(ctx);
+	err = wait_unbound(ctx);
+	if (err)
+		goto out_ctx;
+	if (ctx->space)
+		sandtrap_space_put(ctx->space);
+	ctx->space = NULL;
+	/* Whatever it was doing, it is stopped now, and has yet to begin. */
+	ctx->event = SANDTRAP_EVENT_NONE;
+	WRITE_ONCE(ctx->page->event, SANDTRAP_EVENT_NONE);
+	WRITE_ONCE(ctx->page->resume_seq, ctx->seq - 1);
+	if (space)
+		err = sandtrap_space_bind(space, ctx);
+out_ctx:
+	context_unclaim(ctx);
+out_space:
+	if (space)
+		sandtrap_space_put(space);
+	return err;
+}
+
+int sandtrap_release_context(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_context_arg *a = arg;
+	struct sandtrap_context *ctx;
+
+	if (a->flags || a->seq)
+		return -EOPNOTSUPP;
+	ctx = context_claim(inst, a->id);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	/* The bit stays set: commands that found it before get EBUSY. */
+	if (xa_erase(&inst->contexts, a->id) == ctx)
+		sandtrap_context_release(ctx);
+	sandtrap_context_put(ctx);
+	return 0;
+}
+
+/* running */
+
+/*
+ * Sleeps until the context's sequence number differs from @seq, or until the
+ * thread has done @req without resuming.
+ */
+static int wait_event_seq(struct sandtrap_context *ctx, u32 seq,
+			  const struct sandtrap_request *req, ktime_t *timeout)
+{
+	int err = 0;
+
+	for (;;) {
+		/* Pairs with the barriers in sandtrap_publish(). */
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (READ_ONCE(ctx->seq) != seq)
+			break;
+		if (req && smp_load_acquire(&req->done) &&
+		    (req->error || !req->resume))
+			break;
+		if (signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		if (!timeout) {
+			schedule();
+		} else if (!schedule_hrtimeout_range(timeout, 0,
+						     HRTIMER_MODE_ABS)) {
+			err = READ_ONCE(ctx->seq) != seq ? 0 : -ETIME;
+			break;
+		}
+	}
+	__set_current_state(TASK_RUNNING);
+	return err;
+}
+
+/* After this nobody but us knows @req. */
+static void request_finish(struct sandtrap_context *ctx,
+			   struct sandtrap_request *req)
+{
+	if (cmpxchg(&ctx->req, req, NULL) == req)
+		return;
+	/* The thread is at it, and will not be long. It does not always wake us. */
+	while (!smp_load_acquire(&req->done))
+		schedule_timeout_uninterruptible(1);
+}
+
+/* Has the stopped thread do @req; returns what became of the waiting. */
+static int context_request(struct sandtrap_context *ctx, u32 seq,
+			   struct sandtrap_request *req)
+{
+	int err;
+
+	WRITE_ONCE(ctx->waiter, current);
+	smp_store_release(&ctx->req, req);
+	context_kick(ctx, true);
+	err = wait_event_seq(ctx, seq, req, NULL);
+	request_finish(ctx, req);
+	WRITE_ONCE(ctx->waiter, NULL);
+	return err;
+}
+
+static int run_plain(struct sandtrap_context *ctx, u32 seq)
+{
+	int err;
+
+	WRITE_ONCE(ctx->waiter, current);
+	if (READ_ONCE(ctx->seq) == seq) {
+		smp_store_release(&ctx->page->resume_seq, seq);
+		context_kick(ctx, true);
+	}
+	err = wait_event_seq(ctx, seq, NULL, NULL);
+	WRITE_ONCE(ctx->waiter, NULL);
+	return err;
+}
+
+static int run_batch(struct sandtrap_context *ctx, struct sandtrap_run *a,
+		     struct sandtrap_run __user *uarg)
+{
+	struct sandtrap_request req = { .resume = true };
+	int err;
+
+	if (!context_stopped(ctx) || a->seq != READ_ONCE(ctx->seq))
+		return -EINVAL;
+	req.batch = sandtrap_batch_new(a->ops, a->nr_ops);
+	if (IS_ERR(req.batch))
+		return PTR_ERR(req.batch);
+
+	err = context_request(ctx, a->seq, &req);
+	if (put_user(sandtrap_batch_done(req.batch), &uarg->out_ops_done) ||
+	    put_user((u32)-req.error, &uarg->out_op_error))
+		err = err ?: -EFAULT;
+	sandtrap_batch_free(req.batch);
+	return req.error ?: err;
+}
+
+int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
+{
+	struct sandtrap_run *a = arg;
+	struct sandtrap_context *ctx;
+	int err;
+
+	if (a->flags & ~SANDTRAP_RUN_ALL || a->__reserved)
+		return -EOPNOTSUPP;
+	if (!a->nr_ops && a->ops)
+		return -EINVAL;
+	ctx = context_claim(inst, a->id);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	if (!ctx->space)
+		err = -ENOTCONN;
+	else if (context_dead(ctx, a->seq))
+		err = -ESRCH;
+	else if (a->nr_ops)
+		err = run_batch(ctx, a, uarg);
+	else
+		err = run_plain(ctx, a->seq);
+	context_unclaim(ctx);
+	return err;
+}
+
+int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_context_arg *a = arg;
+	struct sandtrap_context *ctx;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	ctx = sandtrap_context_get(inst, a->id);
+	if (!ctx)
+		return -ENOENT;
+	if (READ_ONCE(ctx->seq) == a->seq) {
+		smp_store_release(&ctx->page->resume_seq, a->seq);
+		context_kick(ctx, false);
+	}
+	sandtrap_context_put(ctx);
+	return 0;
+}
+
+static int wait_ring(struct sandtrap_instance *inst, ktime_t *timeout)
+{
+	DEFINE_WAIT(wait);
+	int err = 0;
+
+	for (;;) {
+		prepare_to_wait(&inst->wq, &wait,
+				TASK_INTERRUPTIBLE | TASK_FREEZABLE);
+		if (sandtrap_ring_ready(inst))
+			break;
+		if (signal_pending(current)) {
+			err = -EINTR;
+			break;
+		}
+		if (!timeout) {
+			schedule();
+		} else if (!schedule_hrtimeout_range(timeout, 0,
+						     HRTIMER_MODE_ABS)) {
+			err = sandtrap_ring_ready(inst) ? 0 : -ETIME;
+			break;
+		}
+	}
+	finish_wait(&inst->wq, &wait);
+	return err;
+}
+
+int sandtrap_wait(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_wait *a = arg;
+	struct sandtrap_context *ctx;
+	ktime_t time, *timeout = NULL;
+	int err;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	if (a->timeout_ns != SANDTRAP_WAIT_FOREVER) {
+		time = min_t(u64, a->timeout_ns, KTIME_MAX);
+		timeout = &time;
+	}
+	if (!a->id) {
+		if (a->seq || !READ_ONCE(inst->ring.entries))
+			return -EINVAL;
+		return wait_ring(inst, timeout);
+	}
+
+	ctx = context_claim(inst, a->id);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	WRITE_ONCE(ctx->waiter, current);
+	err = wait_event_seq(ctx, a->seq, NULL, timeout);
+	WRITE_ONCE(ctx->waiter, NULL);
+	context_unclaim(ctx);
+	return err;
+}
+
+int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_context_arg *a = arg;
+	struct sandtrap_context *ctx;
+	struct sandtrap_thread *thr;
+
+	if (a->flags || a->seq)
+		return -EOPNOTSUPP;
+	ctx = sandtrap_context_get(inst, a->id);
+	if (!ctx)
+		return -ENOENT;
+
+	/*
+	 * If the thread misses this when it enters the program, it finds the
+	 * queued work on its way to user mode; see sandtrap_interrupted().
+	 */
+	smp_store_mb(ctx->interrupt, true);
+	rcu_read_lock();
+	thr = rcu_dereference(ctx->thread);
+	if (thr)
+		sandtrap_thread_interrupt(thr);
+	rcu_read_unlock();
+	sandtrap_context_put(ctx);
+	return 0;
+}
+
+static int pull(struct sandtrap_context *ctx, u32 what)
+{
+	struct sandtrap_request req = { .pull = what };
+	u32 seq = READ_ONCE(ctx->seq);
+	int err;
+
+	if (context_dead(ctx, seq))
+		return -ESRCH;
+	err = context_request(ctx, seq, &req);
+	if (!err && !req.done)
+		err = -ESRCH;
+	return err ?: req.error;
+}
+
+int sandtrap_pull(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_context_arg *a = arg;
+	struct sandtrap_context *ctx;
+	int err;
+
+	if (a->flags & ~SANDTRAP_STATE_ALL || a->seq)
+		return -EOPNOTSUPP;
+	if (!a->flags)
+		return -EINVAL;
+	ctx = context_claim(inst, a->id);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+
+	if (!ctx->space)
+		err = -ENOTCONN;
+	else if (!context_stopped(ctx))
+		err = -EINVAL;
+	else if (READ_ONCE(ctx->event) == SANDTRAP_EVENT_NONE)
+		err = 0; /* the pages hold all there is */
+	else
+		err = pull(ctx, a->flags);
+	context_unclaim(ctx);
+	return err;
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hook.c - how the kernel's functions come to call us, for our tasks only
+ *
+ * Three functions are redirected with ftrace, as live patches do it. For a task
+ * that is not ours the function runs as if nothing were there. The first is
+ * not even reached by a task that has no syscall user dispatch.
+ *
+ *   syscall_user_dispatch	every system call of a task with the work bit
+ *   force_sig_info_to_task	a signal that the kernel forces on a task
+ *   emulate_vsyscall		an execution fault in the vsyscall page: refused
+ *				to our tasks, so it is a fault like any other
+ *
+ * A forced signal is taken only if it goes to the running task, while that runs
+ * program code, and if a handler would get it: those that are meant to kill
+ * (seccomp, SIGKILL, a broken exception return) go to the original.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/tracepoint.h>
+
+#include <asm/vsyscall.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+
+/* kernel/signal.c, enum sig_handler: a handler of the task gets the signal. */
+#define HANDLER_CURRENT 0
+
+static bool refuse_vsyscall(unsigned long error_code, struct pt_regs *regs,
+			    unsigned long address)
+{
+	return false;
+}
+
+static void notrace redirect(struct ftrace_regs *fregs, void *to)
+{
+	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)to);
+}
+
+static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops,
+			       struct ftrace_regs *fregs)
+{
+	if (sandtrap_current())
+		redirect(fregs, sandtrap_trap_syscall);
+}
+
+static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
+				 struct ftrace_ops *ops,
+				 struct ftrace_regs *fregs)
+{
+	struct sandtrap_thread *thr = sandtrap_current();
+	struct kernel_siginfo *info;
+
+	if (likely(!thr) || !thr->in_program)
+		return;
+	info = (void *)ftrace_regs_get_argument(fregs, 0);
+	if (ftrace_regs_get_argument(fregs, 1) != (unsigned long)current ||
+	    (u32)ftrace_regs_get_argument(fregs, 2) != HANDLER_CURRENT ||
+	    info->si_signo == SIGKILL)
+		return;
+	redirect(fregs, sandtrap_trap_fault);
+}
+
+static void notrace on_vsyscall(unsigned long ip, unsigned long parent_ip,
+				struct ftrace_ops *ops,
+				struct ftrace_regs *fregs)
+{
+	if (sandtrap_current())
+		redirect(fregs, refuse_vsyscall);
+}
+
+struct sandtrap_hook {
+	const char *name;
+	struct ftrace_ops ops;
+};
+
+/*
+ * PERMANENT: sysctl kernel.ftrace_enabled cannot take a hook away. The callbacks
+ * do nothing that could recurse, and each is the only one of its function.
+ */
+#define HOOK(_name, _func) { \
+	.name = _name, \
+	.ops = { \
+		.func = _func, \
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT | \
+			 SANDTRAP_FTRACE_SAVE_REGS, \
+	}, \
+}
+
+static struct sandtrap_hook hooks[] = {
+	HOOK("syscall_user_dispatch", on_syscall),
+	HOOK("force_sig_info_to_task", on_force_sig),
+	HOOK("emulate_vsyscall", on_vsyscall),
+};
+
+static int hook_register(struct sandtrap_hook *hook)
+{
+	int err;
+
+	err = ftrace_set_filter(&hook->ops, (unsigned char *)hook->name,
+				strlen(hook->name), 1);
+	if (err) {
+		pr_err("%s cannot be traced (%d): this kernel needs CONFIG_DYNAMIC_FTRACE and a %s that is not inlined\n",
+		       hook->name, err, hook->name);
+		return err;
+	}
+	err = register_ftrace_function(&hook->ops);
+	if (err == -EBUSY)
+		pr_err("%s is taken by a live patch or another module: unload that (see /sys/kernel/livepatch) and load sandtrap again\n",
+		       hook->name);
+	else if (err)
+		pr_err("%s cannot be hooked (%d): is ftrace switched off (sysctl kernel.ftrace_enabled=1)?\n",
+		       hook->name, err);
+	if (err)
+		ftrace_free_filter(&hook->ops);
+	return err;
+}
+
+static void hook_unregister(struct sandtrap_hook *hook)
+{
+	unregister_ftrace_function(&hook->ops);
+	ftrace_free_filter(&hook->ops);
+}
+
+/* the end of tasks */
+
+static struct tracepoint *exit_tracepoint;
+
+static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
+{
+	struct sandtrap_thread *thr = sandtrap_current();
+
+	if (unlikely(thr))
+		sandtrap_thread_exit(thr);
+	sandtrap_owner_exit(task);
+}
+
+static void find_exit_tracepoint(struct tracepoint *tp, void *data)
+{
+	if (!strcmp(tp->name, "sched_process_exit"))
+		exit_tracepoint = tp;
+}
+
+static int exit_probe_register(void)
+{
+	int err = -ENOENT;
+
+	for_each_kernel_tracepoint(find_exit_tracepoint, NULL);
+	if (exit_tracepoint)
+		err = tracepoint_probe_register(exit_tracepoint, on_exit, NULL);
+	if (err)
+		pr_err("no tracepoint sched_process_exit (%d): this kernel needs CONFIG_TRACEPOINTS\n",
+		       err);
+	return err;
+}
+
+int sandtrap_hooks_init(void)
+{
+	int i, err;
+
+	err = exit_probe_register();
+	if (err)
+		return err;
+	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
+		err = hook_register(&hooks[i]);
+		if (err)
+			goto out_hooks;
+	}
+	return 0;
+
+out_hooks:
+	while (i--)
+		hook_unregister(&hooks[i]);
+	tracepoint_probe_unregister(exit_tracepoint, on_exit, NULL);
+	tracepoint_synchronize_unregister();
+	return err;
+}
+
+/* No task is attached, so none is in our code but on its very last steps. */
+void sandtrap_hooks_exit(void)
+{
+	int i = ARRAY_SIZE(hooks);
+
+	while (i--)
+		hook_unregister(&hooks[i]);
+	tracepoint_probe_unregister(exit_tracepoint, on_exit, NULL);
+	tracepoint_synchronize_unregister();
+	/* Task work that dropped the last reference may still have to return. */
+	synchronize_rcu_tasks();
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * instance.c - an open /dev/sandtrap: its life, and its death with its owner
+ */
+#include <linux/hashtable.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include <asm/cpufeature.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+
+static DEFINE_SPINLOCK(sandtrap_owners_lock);
+/* Instances by their owner; protected by sandtrap_owners_lock. */
+static DEFINE_HASHTABLE(owners, 8);
+
+struct sandtrap_instance *sandtrap_instance_new(void)
+{
+	struct sandtrap_instance *inst;
+
+	if (!current->mm)
+		return ERR_PTR(-EPERM);
+	inst = kzalloc(sizeof(*inst), GFP_KERNEL_ACCOUNT);
+	if (!inst)
+		return ERR_PTR(-ENOMEM);
+
+	kref_init(&inst->ref);
+	spin_lock_init(&inst->lock);
+	INIT_LIST_HEAD(&inst->spaces);
+	xa_init_flags(&inst->contexts, XA_FLAGS_ALLOC1);
+	init_waitqueue_head(&inst->wq);
+	sandtrap_ring_init(&inst->ring);
+	mmgrab(current->mm);
+	inst->owner_mm = current->mm;
+	inst->owner = current->signal;
+
+	spin_lock(&sandtrap_owners_lock);
+	hash_add(owners, &inst->owner_node, (unsigned long)inst->owner);
+	spin_unlock(&sandtrap_owners_lock);
+	return inst;
+}
+
+static void instance_free_rcu(struct rcu_head *rcu)
+{
+	struct sandtrap_instance *inst =
+		container_of(rcu, struct sandtrap_instance, rcu);
+
+	sandtrap_ring_free(&inst->ring);
+	mmdrop(inst->owner_mm);
+	kfree(inst);
+}
+
+/* The last reference can go in the exit probe, where vfree() may not be called. */
+static void instance_free(struct kref *ref)
+{
+	struct sandtrap_instance *inst =
+		container_of(ref, struct sandtrap_instance, ref);
+
+	call_rcu(&inst->rcu, instance_free_rcu);
+}
+
+void sandtrap_instance_put(struct sandtrap_instance *inst)
+{
+	kref_put(&inst->ref, instance_free);
+}
+
+/* Kills all stubs, and lets no new ones come. Called again: does nothing. */
+void sandtrap_instance_kill(struct sandtrap_instance *inst)
+{
+	struct sandtrap_space *space;
+
+	spin_lock(&inst->lock);
+	if (!inst->dead) {
+		WRITE_ONCE(inst->dead, true);
+		list_for_each_entry(space, &inst->spaces, node)
+			sandtrap_space_kill(space);
+	}
+	spin_unlock(&inst->lock);
+	wake_up_all(&inst->wq);
+}
+
+/* The last descriptor was closed: no ioctl is running, none will come. */
+void sandtrap_instance_release(struct sandtrap_instance *inst)
+{
+	struct sandtrap_context *ctx;
+	unsigned long id;
+
+	spin_lock(&sandtrap_owners_lock);
+	hash_del(&inst->owner_node);
+	spin_unlock(&sandtrap_owners_lock);
+
+	sandtrap_instance_kill(inst);
+	xa_for_each(&inst->contexts, id, ctx) {
+		xa_erase(&inst->contexts, id);
+		sandtrap_context_release(ctx);
+	}
+	xa_destroy(&inst->contexts);
+	sandtrap_instance_put(inst);
+}
+
+/*
+ * Called by every task that exits. A descriptor that was passed on, or a stuck
+ * thread, must not keep stubs alive once their owner is gone.
+ */
+void sandtrap_owner_exit(struct task_struct *task)
+{
+	struct sandtrap_instance *inst;
+
+	if (hash_empty(owners) || atomic_read(&task->signal->live))
+		return;
+
+	spin_lock(&sandtrap_owners_lock);
+	hash_for_each_possible(owners, inst, owner_node,
+			       (unsigned long)task->signal) {
+		if (inst->owner == task->signal)
+			sandtrap_instance_kill(inst);
+	}
+	spin_unlock(&sandtrap_owners_lock);
+}
+
+int sandtrap_get_info(struct sandtrap_instance *inst, void *arg)
+{
+	struct sandtrap_info *info = arg;
+
+	if (info->flags || info->__reserved)
+		return -EOPNOTSUPP;
+	info->out_abi = SANDTRAP_ABI;
+	info->out_max_contexts = SANDTRAP_MAX_CONTEXTS;
+	info->out_features = SANDTRAP_FEATURE_RING_MODE;
+	if (boot_cpu_has(X86_FEATURE_CPUID_FAULT))
+		info->out_features |= SANDTRAP_FEATURE_CPUID_FAULTING;
+	info->out_context_size = sandtrap_context_size();
+	info->out_fpu_size = sandtrap_fpu_size;
+	info->out_max_mem_ops = SANDTRAP_MAX_MEM_OPS;
+	info->out_max_spin_ns = SANDTRAP_MAX_SPIN_NS;
+	info->out_max_ring_entries = SANDTRAP_MAX_RING_ENTRIES;
+	info->out_task_size = TASK_SIZE_MAX;
+	return 0;
+}
+
+static int context_mmap(struct sandtrap_instance *inst,
+			struct vm_area_struct *vma)
+{
+	u64 off = ((u64)vma->vm_pgoff << PAGE_SHIFT) - SANDTRAP_OFF_CONTEXTS;
+	struct sandtrap_context *ctx;
+	int err;
+
+	if (off & ((1u << SANDTRAP_SLOT_SHIFT) - 1) ||
+	    off >> SANDTRAP_SLOT_SHIFT > U32_MAX)
+		return -EINVAL;
+	ctx = sandtrap_context_get(inst, off >> SANDTRAP_SLOT_SHIFT);
+	if (!ctx)
+		return -ENOENT;
+
+	/* A forked child of the sentry is not the sentry. */
+	sandtrap_vma_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
+			   VM_MAYEXEC);
+	err = remap_vmalloc_range(vma, ctx->page, 0);
+	sandtrap_context_put(ctx);
+	return err;
+}
+
+int sandtrap_instance_mmap(struct sandtrap_instance *inst,
+			   struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+	if (vma->vm_pgoff >= SANDTRAP_OFF_CONTEXTS >> PAGE_SHIFT)
+		return context_mmap(inst, vma);
+	return sandtrap_ring_mmap(inst, vma);
+}

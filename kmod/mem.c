@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mem.c - operations on the memory of address spaces
+ *
+ * Batches of map and unmap are copied and checked in the sentry's context, where
+ * their files are resolved, and run on a thread of the stub process. Copies
+ * and atomics go through the pages of the other mm, from the sentry's thread.
+ */
+#include <linux/file.h>
+#include <linux/highmem.h>
+#include <linux/mman.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+#include "trace.h"
+
+struct sandtrap_batch {
+	u32 nr;
+	u32 done;
+	struct sandtrap_batch_op {
+		struct sandtrap_mem_op op;
+		struct file *file;
+	} ops[];
+};
+
+/* The one gate for ranges of an address space. */
+static bool range_ok(u64 addr, u64 len)
+{
+	return len && !offset_in_page(addr) && !offset_in_page(len) &&
+	       addr < TASK_SIZE_MAX && len <= TASK_SIZE_MAX - addr;
+}
+
+static int check_op(const struct sandtrap_mem_op *op)
+{
+	if (op->flags & ~SANDTRAP_MEM_ALL)
+		return -EOPNOTSUPP;
+	if (!range_ok(op->addr, op->len))
+		return -EINVAL;
+	switch (op->op) {
+	case SANDTRAP_MEM_MAP:
+		if (!op->prot ||
+		    op->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC) ||
+		    offset_in_page(op->offset) ||
+		    op->offset + op->len < op->offset)
+			return -EINVAL;
+		return 0;
+	case SANDTRAP_MEM_UNMAP:
+		return op->flags || op->prot || op->fd || op->offset ?
+		       -EINVAL : 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int prepare_op(struct sandtrap_batch_op *bop)
+{
+	int err = check_op(&bop->op);
+
+	if (err || bop->op.op != SANDTRAP_MEM_MAP)
+		return err;
+	bop->file = fget(bop->op.fd);
+	return bop->file ? 0 : -EBADF;
+}
+
+/* Nothing is done if one of the operations is malformed. */
+struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr)
+{
+	struct sandtrap_mem_op __user *uops = u64_to_user_ptr(uaddr);
+	struct sandtrap_batch *batch;
+	int err;
+	u32 i;
+
+	if (nr > SANDTRAP_MAX_MEM_OPS)
+		return ERR_PTR(-EINVAL);
+	batch = kzalloc(struct_size(batch, ops, nr), GFP_KERNEL_ACCOUNT);
+	if (!batch)
+		return ERR_PTR(-ENOMEM);
+	for (i = 0; i < nr; i++) {
+		batch->nr = i + 1;
+		err = -EFAULT;
+		if (!copy_from_user(&batch->ops[i].op, &uops[i],
+				    sizeof(uops[i])))
+			err = prepare_op(&batch->ops[i]);
+		if (err) {
+			sandtrap_batch_free(batch);
+			return ERR_PTR(err);
+		}
+	}
+	return batch;
+}
+
+void sandtrap_batch_free(struct sandtrap_batch *batch)
+{
+	u32 i;
+
+	for (i = 0; i < batch->nr; i++) {
+		if (batch->ops[i].file)
+			fput(batch->ops[i].file);
+	}
+	kfree(batch);
+}
+
+u32 sandtrap_batch_done(const struct sandtrap_batch *batch)
+{
+	return batch->done;
+}
+
+static int run_op(const struct sandtrap_batch_op *bop,
+		  const struct sandtrap_space *space)
+{
+	const struct sandtrap_mem_op *op = &bop->op;
+	unsigned long flags = MAP_SHARED | MAP_FIXED, ret;
+
+	if (op->addr < space->stub_end &&
+	    op->addr + op->len > space->stub_start)
+		return -EINVAL;
+	if (op->op == SANDTRAP_MEM_UNMAP)
+		return vm_munmap(op->addr, op->len);
+	if (op->flags & SANDTRAP_MEM_POPULATE)
+		flags |= MAP_POPULATE;
+	ret = vm_mmap(bop->file, op->addr, op->len, op->prot, flags,
+		      op->offset);
+	return IS_ERR_VALUE(ret) ? (int)ret : 0;
+}
+
+/* In a thread of the stub process. Stops at the first failure. */
+int sandtrap_batch_run(struct sandtrap_batch *batch,
+		       struct sandtrap_space *space)
+{
+	int err = 0;
+
+	while (!err && batch->done < batch->nr) {
+		struct sandtrap_batch_op *bop = &batch->ops[batch->done];
+
+		err = run_op(bop, space);
+		trace_sandtrap_mem(bop->op.op, bop->op.addr, bop->op.len, err);
+		if (!err)
+			batch->done++;
+	}
+	return err;
+}
+
+/* access from outside */
+
+/* The mm of a space while its process lives; mmput() it. */
+static struct mm_struct *space_mm(struct sandtrap_space *space)
+{
+	/* Pairs with the release in become_server(). */
+	struct mm_struct *mm = smp_load_acquire(&space->mm);
+
+	return mm && mmget_not_zero(mm) ? mm : NULL;
+}
+
+/* Calls @fn on the kernel's view of @len bytes within a page of @mm. */
+static int with_page(struct mm_struct *mm, u64 addr, bool write,
+		     int (*fn)(void *kaddr, void *data), void *data)
+{
+	struct page *page;
+	void *kaddr;
+	long got;
+	int err;
+
+	if (addr >= TASK_SIZE_MAX)
+		return -EFAULT;
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	got = sandtrap_get_page(mm, addr, write ? FOLL_WRITE : 0, &page);
+	mmap_read_unlock(mm);
+	if (got != 1)
+		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
+
+	kaddr = kmap(page);
+	err = fn(kaddr + offset_in_page(addr), data);
+	kunmap(page);
+	if (write)
+		set_page_dirty_lock(page);
+	put_page(page);
+	return err;
+}
+
+struct copy_step {
+	u32 op;
+	void __user *buf;
+	size_t len;
+	size_t done;
+};
+
+static int copy_page_part(void *kaddr, void *data)
+{
+	struct copy_step *s = data;
+	size_t left = 0;
+
+	if (s->op == SANDTRAP_COPY_IN)
+		left = copy_to_user(s->buf, kaddr, s->len);
+	else if (s->op == SANDTRAP_COPY_OUT)
+		left = copy_from_user(kaddr, s->buf, s->len);
+	else
+		memset(kaddr, 0, s->len);
+	s->done = s->len - left;
+	return left ? -EFAULT : 0;
+}
+
+/* True: go on. */
+static bool copy_step(struct mm_struct *mm, struct sandtrap_copy *a, int *err)
+{
+	u64 addr = a->addr + a->out_done;
+	struct copy_step step = {
+		.op = a->op,
+		.buf = u64_to_user_ptr(a->buf + a->out_done),
+		.len = min_t(u64, a->len - a->out_done,
+			     PAGE_SIZE - offset_in_page(addr)),
+	};
+	bool reached = false;
+
+	*err = with_page(mm, addr, a->op != SANDTRAP_COPY_IN, copy_page_part,
+			 &step);
+	a->out_done += step.done;
+	/* A fault of @buf is an error, one of the address space a short count. */
+	reached = *err != -EFAULT || step.done;
+	if (*err == -EFAULT && !reached) {
+		a->out_fault = addr;
+		return false;
+	}
+	return !*err;
+}
+
+int sandtrap_copy(struct sandtrap_space *space, void *arg)
+{
+	struct sandtrap_copy *a = arg;
+	struct mm_struct *mm;
+	int err = 0;
+
+	a->out_done = 0;
+	a->out_fault = 0;
+	if (a->flags || a->__reserved)
+		return -EOPNOTSUPP;
+	if (a->op < SANDTRAP_COPY_IN || a->op > SANDTRAP_COPY_ZERO)
+		return -EOPNOTSUPP;
+	if (a->op == SANDTRAP_COPY_ZERO && a->buf)
+		return -EINVAL;
+	if (a->addr + a->len < a->addr)
+		return -EINVAL;
+	mm = space_mm(space);
+	if (!mm)
+		return -ESRCH;
+	while (a->out_done < a->len && copy_step(mm, a, &err))
+		cond_resched();
+	mmput(mm);
+	return err;
+}
+
+static int atomic_word(void *kaddr, void *data)
+{
+	struct sandtrap_atomic *a = data;
+	u32 *word = kaddr;
+
+	switch (a->op) {
+	case SANDTRAP_ATOMIC_LOAD:
+		a->out_old = READ_ONCE(*word);
+		break;
+	case SANDTRAP_ATOMIC_SWAP:
+		a->out_old = xchg(word, a->value);
+		break;
+	case SANDTRAP_ATOMIC_CAS:
+		a->out_old = cmpxchg(word, a->expected, a->value);
+		break;
+	}
+	return 0;
+}
+
+int sandtrap_atomic(struct sandtrap_space *space, void *arg)
+{
+	struct sandtrap_atomic *a = arg;
+	struct mm_struct *mm;
+	int err;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	if (a->op < SANDTRAP_ATOMIC_LOAD || a->op > SANDTRAP_ATOMIC_CAS)
+		return -EOPNOTSUPP;
+	if (a->addr & 3 ||
+	    (a->op != SANDTRAP_ATOMIC_CAS && a->expected) ||
+	    (a->op == SANDTRAP_ATOMIC_LOAD && a->value))
+		return -EINVAL;
+	mm = space_mm(space);
+	if (!mm)
+		return -ESRCH;
+	err = with_page(mm, a->addr, a->op != SANDTRAP_ATOMIC_LOAD,
+			atomic_word, a);
+	mmput(mm);
+	return err;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * sandtrap_internal.h - the objects of the module, and who may touch them
+ *
+ * References. An open /dev/sandtrap file holds its instance; an address space
+ * file and a stub file hold their space; a space and a context hold their
+ * instance's memory, which does not keep the instance alive: an instance is
+ * dead after sandtrap_instance_kill(). The instance's table holds contexts. A
+ * bound context and its thread hold each other: the context is released by the
+ * thread letting go of it. An attached thread holds the module, and its task.
+ *
+ * Ordering of locks, outermost first:
+ *
+ *	sandtrap_context.busy	not a lock: a bit that one ioctl at a time takes
+ *	sandtrap_space.mem_lock	mutex; one batch at a time on the server
+ *	sandtrap_owners_lock	spin lock; the table of owners
+ *	sandtrap_instance.lock	spin lock; list of spaces, dead
+ *	sandtrap_space.lock	spin lock; server, threads, waiting contexts
+ *	sandtrap_ring.lock	spin lock; producer side of the ring
+ *
+ * All are taken in process context only. The exit probe holds a CPU with
+ * preemption off, so nothing that can sleep is taken under a spin lock. The
+ * path of a system call takes none of them, unless the context uses the ring.
+ */
+#ifndef _SANDTRAP_INTERNAL_H
+#define _SANDTRAP_INTERNAL_H
+
+#include <linux/fs.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/task_work.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include "uapi/sandtrap.h"
+
+#define SANDTRAP_MAX_CONTEXTS (1u << 20)
+#define SANDTRAP_MAX_MEM_OPS 64u
+#define SANDTRAP_MAX_SPIN_NS 1000000u
+#define SANDTRAP_MAX_RING_ENTRIES (1u << 16)
+
+/* mmap() offsets of an instance: the ring first, then a slot for each context. */
+#define SANDTRAP_OFF_PRODUCER 0ull
+#define SANDTRAP_OFF_CONSUMER (1ull << 20)
+#define SANDTRAP_OFF_ENTRIES (2ull << 20)
+#define SANDTRAP_OFF_CONTEXTS (1ull << 32)
+#define SANDTRAP_SLOT_SHIFT 20
+
+/* Stub threads wait for long: no load, no hung task, no obstacle to freezing. */
+#define SANDTRAP_STUB_WAIT (TASK_KILLABLE | TASK_NOLOAD | TASK_FREEZABLE)
+
+struct sandtrap_context;
+
+/* Told by the tracepoint sandtrap:sandtrap_kill. */
+enum sandtrap_kill_reason {
+	SANDTRAP_KILL_EXIT,
+	SANDTRAP_KILL_SEAL,
+	SANDTRAP_KILL_FILTER,
+	SANDTRAP_KILL_SPACE,
+};
+
+/* Event ring. Shared pages are hostile: only ring.c looks at them. */
+struct sandtrap_ring {
+	spinlock_t lock;
+	/* set once, published by ->entries */
+	struct sandtrap_ring_producer *producer; /* shared, read-only for users */
+	struct sandtrap_ring_consumer *consumer; /* shared: hostile */
+	struct sandtrap_ring_entry *entries; /* shared, read-only for users */
+	u32 nr;
+	/* protected by ->lock */
+	u32 head;
+	u64 overflows;
+	struct list_head backlog;
+};
+
+struct sandtrap_instance {
+	struct kref ref;
+	struct rcu_head rcu;
+	struct mm_struct *owner_mm; /* compared; mm_count held */
+	struct signal_struct *owner; /* compared, never followed */
+	struct hlist_node owner_node; /* protected by sandtrap_owners_lock */
+	struct xarray contexts;
+	u32 next_id;
+	wait_queue_head_t wq; /* waiters for the ring */
+	struct sandtrap_ring ring;
+
+	spinlock_t lock;
+	/* protected by ->lock */
+	struct list_head spaces;
+	bool dead;
+};
+
+struct sandtrap_space {
+	struct kref ref;
+	struct sandtrap_instance *inst;
+	struct list_head node; /* protected by inst->lock */
+	struct mutex mem_lock;
+	wait_queue_head_t wq; /* the server, and those who wait for it */
+	struct sandtrap_request *req; /* for the server; taken with xchg() */
+
+	spinlock_t lock;
+	/* protected by ->lock; server, mm and stub_* are set once */
+	struct task_struct *server;
+	struct mm_struct *mm; /* mm_count held */
+	unsigned long stub_start;
+	unsigned long stub_end;
+	struct list_head starting; /* contexts for which a thread is to be made */
+	struct list_head cloning; /* contexts whose thread is being made */
+	struct list_head idle; /* threads without a context */
+	bool dead;
+};
+
+/*
+ * Something for a stopped thread, or the server, to do. Lives on the stack of
+ * whoever asks. It is handed over through a pointer; whoever takes the pointer
+ * with xchg() owns it: the thread, which then sets ->done as its last access,
+ * or the asker, withdrawing it.
+ */
+struct sandtrap_request {
+	struct sandtrap_batch *batch;
+	u32 pull; /* SANDTRAP_STATE_* */
+	bool resume; /* if all went well continue with the program */
+	int error;
+	bool done;
+};
+
+struct sandtrap_context {
+	/* The hot path: written by the thread, or by the one who resumes. */
+	struct sandtrap_context_page *page; /* shared: hostile */
+	u32 seq; /* private copy of page->event_seq, the true one */
+	u32 event; /* written before ->seq */
+	bool interrupt; /* pending */
+	struct task_struct *waiter; /* valid under RCU */
+	struct sandtrap_request *req; /* taken with xchg() */
+	struct sandtrap_thread __rcu *thread; /* written under space->lock */
+
+	struct kref ref;
+	struct rcu_head rcu;
+	struct sandtrap_instance *inst;
+	struct sandtrap_space *space; /* written by the holder of ->busy */
+	unsigned long busy;
+	u32 id;
+	u32 flags;
+	u64 cookie;
+	void *fpu; /* private copy while loading; see state.c */
+	struct list_head starting; /* protected by space->lock */
+	struct list_head backlog; /* protected by ring.lock, as are the next */
+	u32 backlog_seq;
+	u32 backlog_event;
+};
+
+enum sandtrap_thread_state {
+	SANDTRAP_ARMED, /* attached; may make one seccomp() call */
+	SANDTRAP_SEALED, /* has made it; the next call parks the thread */
+	SANDTRAP_LIVE, /* no system call of this thread is ever let through */
+};
+
+/*
+ * An attached thread of a stub. current->syscall_dispatch.selector points to
+ * it; see sandtrap_current().
+ */
+struct sandtrap_thread {
+	/*
+	 * Neither of the values that the kernel takes for "allow" or "block": if
+	 * the hook were gone, syscall_user_dispatch() would kill the task.
+	 */
+	u8 selector;
+	bool in_program; /* runs program code; written by the thread */
+	bool fresh; /* nothing of the context has been loaded yet */
+	bool sleeping; /* a wake-up is needed; see thread_sleep() */
+	bool unbind; /* let go of the context; written under space->lock */
+	u32 save; /* SANDTRAP_STATE_* to save with the next event */
+	u32 state;
+	struct sandtrap_context *ctx; /* written by the thread */
+	struct task_struct *task;
+	struct sandtrap_space *space;
+
+	struct kref ref;
+	struct rcu_head rcu;
+	unsigned int filters; /* seccomp filters when it attached */
+	struct callback_head work; /* interrupt; held by ->ref while queued */
+	unsigned long work_queued;
+	struct sandtrap_context *next; /* protected by space->lock, as is */
+	struct list_head idle;
+};
+
+/*
+ * The thread of the running task, or NULL. O(1), and cannot be forged: user
+ * space can put only user addresses into the selector (prctl and ptrace check
+ * that), and none at all without the work bit.
+ */
+static __always_inline struct sandtrap_thread *sandtrap_current(void)
+{
+	unsigned long p = (unsigned long __force)current->syscall_dispatch.selector;
+
+	if ((long)p >= 0 || !test_syscall_work(SYSCALL_USER_DISPATCH))
+		return NULL;
+	return (struct sandtrap_thread *)p;
+}
+
+/* main.c */
+extern u32 sandtrap_fpu_size;
+size_t sandtrap_context_size(void);
+
+/* dev.c */
+extern const struct file_operations sandtrap_instance_fops;
+extern const struct file_operations sandtrap_space_fops;
+extern const struct file_operations sandtrap_stub_fops;
+
+/* instance.c */
+struct sandtrap_instance *sandtrap_instance_new(void);
+void sandtrap_instance_kill(struct sandtrap_instance *inst);
+void sandtrap_instance_release(struct sandtrap_instance *inst);
+void sandtrap_instance_put(struct sandtrap_instance *inst);
+void sandtrap_owner_exit(struct task_struct *task);
+int sandtrap_get_info(struct sandtrap_instance *inst, void *arg);
+int sandtrap_instance_mmap(struct sandtrap_instance *inst,
+			   struct vm_area_struct *vma);
+
+/* space.c */
+struct sandtrap_space *sandtrap_space_get(int fd,
+					  struct sandtrap_instance *inst);
+void sandtrap_space_put(struct sandtrap_space *space);
+void sandtrap_space_kill(struct sandtrap_space *space);
+void sandtrap_space_dead(struct sandtrap_space *space);
+void sandtrap_space_no_thread(struct sandtrap_space *space);
+int sandtrap_space_bind(struct sandtrap_space *space,
+			struct sandtrap_context *ctx);
+int sandtrap_new_address_space(struct sandtrap_instance *inst, void *arg,
+			       void __user *uarg);
+int sandtrap_mem(struct sandtrap_space *space, void *arg);
+long sandtrap_serve(struct sandtrap_space *space, unsigned long arg);
+
+/* context.c */
+void sandtrap_context_put(struct sandtrap_context *ctx);
+void sandtrap_context_release(struct sandtrap_context *ctx);
+struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
+					      u32 id);
+int sandtrap_new_context(struct sandtrap_instance *inst, void *arg);
+int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg);
+int sandtrap_release_context(struct sandtrap_instance *inst, void *arg);
+int sandtrap_run(struct sandtrap_instance *inst, void *arg,
+		 void __user *uarg);
+int sandtrap_resume(struct sandtrap_instance *inst, void *arg);
+int sandtrap_wait(struct sandtrap_instance *inst, void *arg);
+int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg);
+int sandtrap_pull(struct sandtrap_instance *inst, void *arg);
+
+/* thread.c */
+long sandtrap_attach(struct sandtrap_space *space, unsigned long token);
+bool sandtrap_thread_admit(struct sandtrap_thread *thr, struct pt_regs *regs);
+void sandtrap_thread_exit(struct sandtrap_thread *thr);
+void sandtrap_thread_interrupt(struct sandtrap_thread *thr);
+void sandtrap_thread_kill(struct sandtrap_thread *thr,
+			  enum sandtrap_kill_reason why);
+bool sandtrap_thread_rebind(struct sandtrap_thread *thr);
+void sandtrap_thread_work(struct callback_head *work);
+
+/* trap.c */
+void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags);
+void sandtrap_stop(struct sandtrap_thread *thr, struct pt_regs *regs);
+bool sandtrap_trap_syscall(struct pt_regs *regs);
+int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
+			int handler);
+void sandtrap_interrupted(struct sandtrap_thread *thr);
+void sandtrap_wake_waiter(struct sandtrap_context *ctx);
+
+/* hook.c */
+int sandtrap_hooks_init(void);
+void sandtrap_hooks_exit(void);
+
+/* mem.c */
+struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr);
+void sandtrap_batch_free(struct sandtrap_batch *batch);
+int sandtrap_batch_run(struct sandtrap_batch *batch,
+		       struct sandtrap_space *space);
+u32 sandtrap_batch_done(const struct sandtrap_batch *batch);
+int sandtrap_copy(struct sandtrap_space *space, void *arg);
+int sandtrap_atomic(struct sandtrap_space *space, void *arg);
+
+/* state.c */
+void sandtrap_state_init(struct sandtrap_context *ctx);
+void sandtrap_regs_save(struct sandtrap_context *ctx,
+			const struct pt_regs *regs);
+bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs);
+u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what);
+int sandtrap_state_load(struct sandtrap_context *ctx, u32 what);
+
+/* ring.c */
+void sandtrap_ring_init(struct sandtrap_ring *ring);
+void sandtrap_ring_free(struct sandtrap_ring *ring);
+int sandtrap_ring_setup(struct sandtrap_instance *inst, void *arg);
+void sandtrap_ring_push(struct sandtrap_context *ctx, u32 event);
+void sandtrap_ring_forget(struct sandtrap_context *ctx);
+bool sandtrap_ring_ready(struct sandtrap_instance *inst);
+int sandtrap_ring_mmap(struct sandtrap_instance *inst,
+		       struct vm_area_struct *vma);
+
+#endif /* _SANDTRAP_INTERNAL_H */

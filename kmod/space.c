@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * space.c - address spaces, and the server thread of each stub process
+ *
+ * The server makes threads when contexts need them, and carries out memory
+ * operations when no stopped thread is at hand for them. It never runs program
+ * code. Whatever ends it ends the address space.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+#include "trace.h"
+
+static void space_free(struct kref *ref)
+{
+	struct sandtrap_space *space =
+		container_of(ref, struct sandtrap_space, ref);
+
+	spin_lock(&space->inst->lock);
+	list_del(&space->node);
+	spin_unlock(&space->inst->lock);
+
+	if (space->server)
+		put_task_struct(space->server);
+	if (space->mm)
+		mmdrop(space->mm);
+	sandtrap_instance_put(space->inst);
+	kfree(space);
+}
+
+void sandtrap_space_put(struct sandtrap_space *space)
+{
+	kref_put(&space->ref, space_free);
+}
+
+/* Resolves a descriptor of the caller; the space must be of this instance. */
+struct sandtrap_space *sandtrap_space_get(int fd,
+					  struct sandtrap_instance *inst)
+{
+	struct sandtrap_space *space = ERR_PTR(-EBADF);
+	struct file *file = fget(fd);
+
+	if (!file)
+		return space;
+	if (file->f_op == &sandtrap_space_fops) {
+		space = file->private_data;
+		if (space->inst == inst)
+			kref_get(&space->ref);
+		else
+			space = ERR_PTR(-EBADF);
+	}
+	fput(file);
+	return space;
+}
+
+static struct sandtrap_space *space_new(struct sandtrap_instance *inst)
+{
+	struct sandtrap_space *space;
+
+	space = kzalloc(sizeof(*space), GFP_KERNEL_ACCOUNT);
+	if (!space)
+		return NULL;
+	kref_init(&space->ref);
+	kref_get(&inst->ref);
+	space->inst = inst;
+	mutex_init(&space->mem_lock);
+	init_waitqueue_head(&space->wq);
+	spin_lock_init(&space->lock);
+	INIT_LIST_HEAD(&space->starting);
+	INIT_LIST_HEAD(&space->cloning);
+	INIT_LIST_HEAD(&space->idle);
+
+	spin_lock(&inst->lock);
+	list_add(&space->node, &inst->spaces);
+	space->dead = inst->dead;
+	spin_unlock(&inst->lock);
+	return space;
+}
+
+/* A file of the space, which takes a reference to it. */
+static struct file *space_file(struct sandtrap_space *space, const char *name,
+			       const struct file_operations *fops)
+{
+	struct file *file;
+
+	file = anon_inode_getfile(name, fops, space, O_RDWR);
+	if (!IS_ERR(file))
+		kref_get(&space->ref);
+	return file;
+}
+
+int sandtrap_new_address_space(struct sandtrap_instance *inst, void *arg,
+			       void __user *uarg)
+{
+	struct sandtrap_new_address_space __user *out = uarg;
+	struct sandtrap_new_address_space *a = arg;
+	struct file *file, *stub_file;
+	struct sandtrap_space *space;
+	int fd, stub_fd, err;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	space = space_new(inst);
+	if (!space)
+		return -ENOMEM;
+	err = fd = get_unused_fd_flags(O_CLOEXEC);
+	if (err < 0)
+		goto out_space;
+	err = stub_fd = get_unused_fd_flags(O_CLOEXEC);
+	if (err < 0)
+		goto out_fd;
+	file = space_file(space, "[sandtrap-space]", &sandtrap_space_fops);
+	err = PTR_ERR_OR_ZERO(file);
+	if (err)
+		goto out_stub_fd;
+	stub_file = space_file(space, "[sandtrap-stub]", &sandtrap_stub_fops);
+	err = PTR_ERR_OR_ZERO(stub_file);
+	if (err)
+		goto out_file;
+	err = -EFAULT;
+	if (put_user(fd, &out->out_fd) || put_user(stub_fd, &out->out_stub_fd))
+		goto out_stub_file;
+
+	fd_install(fd, file);
+	fd_install(stub_fd, stub_file);
+	sandtrap_space_put(space);
+	return 0;
+
+out_stub_file:
+	fput(stub_file);
+out_file:
+	fput(file);
+out_stub_fd:
+	put_unused_fd(stub_fd);
+out_fd:
+	put_unused_fd(fd);
+out_space:
+	sandtrap_space_put(space);
+	return err;
+}
+
+/* death */
+
+static void fail_waiting(struct sandtrap_space *space, struct list_head *list)
+{
+	struct sandtrap_context *ctx, *next;
+
+	lockdep_assert_held(&space->lock);
+	list_for_each_entry_safe(ctx, next, list, starting) {
+		list_del_init(&ctx->starting);
+		sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
+		sandtrap_context_put(ctx);
+	}
+}
+
+/*
+ * No thread will come for those who wait for one. Threads that are there report
+ * their own death. A context that waits is held by its instance's table or by
+ * a command as well, so its last reference is not dropped under the lock.
+ */
+void sandtrap_space_dead(struct sandtrap_space *space)
+{
+	spin_lock(&space->lock);
+	WRITE_ONCE(space->dead, true);
+	fail_waiting(space, &space->starting);
+	fail_waiting(space, &space->cloning);
+	spin_unlock(&space->lock);
+	wake_up_all(&space->wq);
+}
+
+/* Can be called under inst->lock, and from the exit of the owner. */
+void sandtrap_space_kill(struct sandtrap_space *space)
+{
+	struct task_struct *server;
+
+	sandtrap_space_dead(space);
+	server = READ_ONCE(space->server);
+	if (server) {
+		trace_sandtrap_kill(0, SANDTRAP_KILL_SPACE);
+		send_sig(SIGKILL, server, 1);
+	}
+}
+
+/* contexts that want a thread */
+
+int sandtrap_space_bind(struct sandtrap_space *space,
+			struct sandtrap_context *ctx)
+{
+	struct sandtrap_thread *thr = NULL;
+	bool serve = false;
+
+	kref_get(&space->ref);
+	kref_get(&ctx->ref);
+	ctx->space = space;
+
+	spin_lock(&space->lock);
+	if (space->dead) {
+		spin_unlock(&space->lock);
+		ctx->space = NULL;
+		sandtrap_context_put(ctx);
+		sandtrap_space_put(space);
+		return -ESRCH;
+	}
+	thr = list_first_entry_or_null(&space->idle, struct sandtrap_thread,
+				       idle);
+	if (thr) {
+		list_del_init(&thr->idle);
+		WRITE_ONCE(thr->next, ctx);
+		rcu_assign_pointer(ctx->thread, thr);
+		wake_up_process(thr->task);
+	} else {
+		list_add_tail(&ctx->starting, &space->starting);
+		serve = true;
+	}
+	spin_unlock(&space->lock);
+	if (serve)
+		wake_up_all(&space->wq);
+	return 0;
+}
+
+/* the server */
+
+/* The stub's code is where the call comes from; and it must stay as it is. */
+static int find_stub(struct sandtrap_space *space)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	int err = -EPERM;
+
+	mmap_read_lock(mm);
+	vma = find_vma(mm, task_pt_regs(current)->ip);
+	if (vma && vma->vm_start <= task_pt_regs(current)->ip &&
+	    (vma->vm_flags & VM_EXEC) && !(vma->vm_flags & VM_WRITE)) {
+		space->stub_start = vma->vm_start;
+		space->stub_end = vma->vm_end;
+		err = 0;
+	}
+	mmap_read_unlock(mm);
+	return err;
+}
+
+static int become_server(struct sandtrap_space *space)
+{
+	int err;
+
+	if (!thread_group_empty(current) ||
+	    current->mm == space->inst->owner_mm ||
+	    current->seccomp.mode != SECCOMP_MODE_FILTER ||
+	    !task_no_new_privs(current))
+		return -EPERM;
+
+	spin_lock(&space->lock);
+	err = -EPERM;
+	if (!space->server) {
+		space->server = get_task_struct(current);
+		err = 0;
+	}
+	spin_unlock(&space->lock);
+	if (err)
+		return err;
+
+	err = find_stub(space);
+	if (err)
+		return err;
+	mmgrab(current->mm);
+	/* From here on others look at the mm. */
+	smp_store_release(&space->mm, current->mm);
+	return 0;
+}
+
+/* A thread that a context waited for could not be made. */
+void sandtrap_space_no_thread(struct sandtrap_space *space)
+{
+	spin_lock(&space->lock);
+	fail_waiting(space, &space->cloning);
+	spin_unlock(&space->lock);
+}
+
+/* The next context that wants a thread; 0 if there is none. */
+static u32 next_clone(struct sandtrap_space *space)
+{
+	struct sandtrap_context *ctx;
+	u32 id = 0;
+
+	if (list_empty_careful(&space->starting))
+		return 0;
+	spin_lock(&space->lock);
+	ctx = list_first_entry_or_null(&space->starting,
+				       struct sandtrap_context, starting);
+	if (ctx) {
+		list_move_tail(&ctx->starting, &space->cloning);
+		id = ctx->id;
+	}
+	spin_unlock(&space->lock);
+	return id;
+}
+
+static void serve_request(struct sandtrap_space *space)
+{
+	struct sandtrap_request *req;
+
+	if (!READ_ONCE(space->req))
+		return;
+	req = xchg(&space->req, NULL);
+	if (!req)
+		return;
+	req->error = sandtrap_batch_run(req->batch, space);
+	smp_store_release(&req->done, true);
+	wake_up_all(&space->wq);
+}
+
+long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
+{
+	u32 id = 0;
+	int err;
+
+	if (!READ_ONCE(space->server)) {
+		err = become_server(space);
+		if (err)
+			return err;
+	} else if (READ_ONCE(space->server) != current) {
+		return -EPERM;
+	}
+	if ((long)arg < 0)
+		sandtrap_space_no_thread(space);
+
+	for (;;) {
+		err = wait_event_state(space->wq,
+				       READ_ONCE(space->dead) ||
+				       READ_ONCE(space->req) ||
+				       (id = next_clone(space)),
+				       (SANDTRAP_STUB_WAIT));
+		if (err || READ_ONCE(space->dead))
+			break;
+		if (id)
+			return id;
+		serve_request(space);
+	}
+	sandtrap_space_dead(space);
+	return -ESRCH;
+}
+
+/* memory operations on their own */
+
+static int mem_request(struct sandtrap_space *space,
+		       struct sandtrap_request *req)
+{
+	int err;
+
+	err = mutex_lock_killable(&space->mem_lock);
+	if (err)
+		return err;
+	smp_store_release(&space->req, req);
+	wake_up_all(&space->wq);
+	err = wait_event_killable(space->wq, smp_load_acquire(&req->done) ||
+					     READ_ONCE(space->dead));
+	/* Either nobody has begun, or the server will soon be done. */
+	if (cmpxchg(&space->req, req, NULL) == req)
+		err = err ?: -ESRCH;
+	else
+		wait_event(space->wq, smp_load_acquire(&req->done));
+	mutex_unlock(&space->mem_lock);
+	return req->done ? req->error : err;
+}
+
+int sandtrap_mem(struct sandtrap_space *space, void *arg)
+{
+	struct sandtrap_mem *a = arg;
+	struct sandtrap_request req = {};
+	int err;
+
+	if (a->flags)
+		return -EOPNOTSUPP;
+	a->out_ops_done = 0;
+	if (!a->nr_ops)
+		return -EINVAL;
+	req.batch = sandtrap_batch_new(a->ops, a->nr_ops);
+	if (IS_ERR(req.batch))
+		return PTR_ERR(req.batch);
+	err = mem_request(space, &req);
+	a->out_ops_done = sandtrap_batch_done(req.batch);
+	sandtrap_batch_free(req.batch);
+	return err == -ERESTARTSYS ? -EINTR : err;
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * state.c - registers, segment bases and FPU state of a context
+ *
+ * All but sandtrap_state_init() runs on the context's thread, stopped. What
+ * comes from the shared pages is copied once, and checked on the copy, the way
+ * ptrace checks a debugger's.
+ */
+#include <linux/preempt.h>
+#include <linux/string.h>
+
+#include <asm/desc.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
+#include <asm/fsgsbase.h>
+#include <asm/pkru.h>
+#include <asm/processor-flags.h>
+#include <asm/segment.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+
+/* The flags that user mode may set; ptrace's FLAG_MASK. */
+#define USER_FLAGS \
+	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
+	 X86_EFLAGS_SF | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | \
+	 X86_EFLAGS_RF | X86_EFLAGS_AC | X86_EFLAGS_NT)
+
+/* asm/fpu/types.h does not name them without the prefix. */
+#define FXSAVE_FCW 0x37f
+#define FXSAVE_MXCSR_OFFSET 24
+#define XSAVE_HEADER_OFFSET 512
+
+/* For each register whose name differs only by the leading r, or not at all. */
+#define FOR_EACH_GPR(X) \
+	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) \
+	X(rbp, bp) X(rbx, bx) X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) \
+	X(rax, ax) X(rcx, cx) X(rdx, dx) X(rsi, si) X(rdi, di) X(rsp, sp)
+
+static void *fpu_area(struct sandtrap_context *ctx)
+{
+	return (void *)ctx->page + SANDTRAP_FPU_OFFSET;
+}
+
+/* What a new program finds, in place of what FNINIT and LDMXCSR would do. */
+void sandtrap_state_init(struct sandtrap_context *ctx)
+{
+	u64 features = XFEATURE_MASK_FPSSE;
+	u32 mxcsr = MXCSR_DEFAULT;
+	u16 fcw = FXSAVE_FCW;
+
+	memcpy(fpu_area(ctx), &fcw, sizeof(fcw));
+	memcpy(fpu_area(ctx) + FXSAVE_MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
+	if (cpu_feature_enabled(X86_FEATURE_XSAVE))
+		memcpy(fpu_area(ctx) + XSAVE_HEADER_OFFSET, &features,
+		       sizeof(features));
+	ctx->page->regs.cs = __USER_CS;
+	ctx->page->regs.ss = __USER_DS;
+	ctx->page->regs.eflags = X86_EFLAGS_IF | X86_EFLAGS_FIXED;
+	ctx->page->regs.orig_rax = -1;
+}
+
+void sandtrap_regs_save(struct sandtrap_context *ctx,
+			const struct pt_regs *regs)
+{
+	struct sandtrap_regs *r = &ctx->page->regs;
+
+#define SAVE(user, kernel) r->user = regs->kernel;
+	FOR_EACH_GPR(SAVE)
+#undef SAVE
+	r->orig_rax = -1;
+	r->rip = regs->ip;
+	r->cs = __USER_CS;
+	r->eflags = regs->flags;
+	r->ss = __USER_DS;
+}
+
+/* False: these registers cannot be run; @regs must not reach user mode. */
+bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
+{
+	const struct sandtrap_regs *r = &ctx->page->regs;
+	unsigned long ip = READ_ONCE(r->rip);
+
+	if (ip >= TASK_SIZE_MAX)
+		return false;
+#define LOAD(user, kernel) regs->kernel = READ_ONCE(r->user);
+	FOR_EACH_GPR(LOAD)
+#undef LOAD
+	regs->ip = ip;
+	regs->flags = (regs->flags & ~USER_FLAGS) |
+		      (READ_ONCE(r->eflags) & USER_FLAGS);
+	regs->cs = __USER_CS;
+	regs->ss = __USER_DS;
+	/* Never a system call to restart, whatever ax looks like. */
+	regs->orig_ax = -1;
+	return true;
+}
+
+/* segment bases */
+
+static void segments_save(struct sandtrap_context *ctx)
+{
+	current_save_fsgs();
+	ctx->page->regs.fs_base = current->thread.fsbase;
+	ctx->page->regs.gs_base = current->thread.gsbase;
+}
+
+static int segments_load(struct sandtrap_context *ctx)
+{
+	unsigned long fs = READ_ONCE(ctx->page->regs.fs_base);
+	unsigned long gs = READ_ONCE(ctx->page->regs.gs_base);
+
+	if (fs >= TASK_SIZE_MAX || gs >= TASK_SIZE_MAX)
+		return -EINVAL;
+	/* As ARCH_SET_FS and ARCH_SET_GS: no selector, only the base. */
+	preempt_disable();
+	loadsegment(fs, 0);
+	current->thread.fsindex = 0;
+	current->thread.fsbase = fs;
+	wrmsrl(MSR_FS_BASE, fs);
+	load_gs_index(0);
+	current->thread.gsindex = 0;
+	current->thread.gsbase = gs;
+	wrmsrl(MSR_KERNEL_GS_BASE, gs);
+	preempt_enable();
+	return 0;
+}
+
+/* FPU */
+
+/*
+ * Puts the state into memory, where the copy functions of KVM find it. It is
+ * loaded again on the way to user mode, on whatever CPU: last_cpu makes that
+ * sure when the memory was changed.
+ */
+static struct fpstate *fpu_to_memory(void)
+{
+	kernel_fpu_begin();
+	kernel_fpu_end();
+	return sandtrap_current_fpu()->fpstate;
+}
+
+static void fpu_save(struct sandtrap_context *ctx)
+{
+	struct fpu_guest guest = { .fpstate = fpu_to_memory() };
+
+	fpu_copy_guest_fpstate_to_uabi(&guest, fpu_area(ctx), sandtrap_fpu_size,
+				       guest.fpstate->user_xfeatures,
+				       read_pkru());
+}
+
+/* Larger than standard only with features that a stub never asks for. */
+static bool fpu_header_ok(const void *area, const struct fpstate *fpstate)
+{
+	u64 features;
+
+	if (!cpu_feature_enabled(X86_FEATURE_XSAVE))
+		return true;
+	memcpy(&features, area + XSAVE_HEADER_OFFSET, sizeof(features));
+	return !(features & (~fpstate->user_xfeatures | fpstate->xfd));
+}
+
+static int fpu_load(struct sandtrap_context *ctx)
+{
+	struct fpu_guest guest = { .fpstate = fpu_to_memory() };
+	u32 pkru = 0;
+	int err;
+
+	memcpy(ctx->fpu, fpu_area(ctx), sandtrap_fpu_size);
+	if (!fpu_header_ok(ctx->fpu, guest.fpstate))
+		return -EINVAL;
+	sandtrap_current_fpu()->last_cpu = -1;
+	err = fpu_copy_uabi_to_guest_fpstate(&guest, ctx->fpu,
+					     guest.fpstate->user_xfeatures,
+					     &pkru);
+	/* A state without PKRU has its initial value, which is 0. */
+	if (!err)
+		write_pkru(pkru);
+	return err;
+}
+
+/* Returns the SANDTRAP_EVENT_F_* bits of what is valid now. */
+u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what)
+{
+	u32 flags = 0;
+
+	if (what & SANDTRAP_STATE_SEGMENTS) {
+		segments_save(ctx);
+		flags |= SANDTRAP_EVENT_F_SEGMENTS;
+	}
+	if (what & SANDTRAP_STATE_FPU) {
+		fpu_save(ctx);
+		flags |= SANDTRAP_EVENT_F_FPU;
+	}
+	return flags;
+}
+
+int sandtrap_state_load(struct sandtrap_context *ctx, u32 what)
+{
+	int err = 0;
+
+	if (what & SANDTRAP_STATE_SEGMENTS)
+		err = segments_load(ctx);
+	if (!err && what & SANDTRAP_STATE_FPU)
+		err = fpu_load(ctx);
+	return err;
+}

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * trap.c - the hot path: an event of a program out, an answer in
+ *
+ * Everything here runs on the stub's thread, most of it inside the hooked
+ * functions. The life of a trapped call: publish the registers and the event,
+ * wait for the sentry (spinning, then sleeping), load registers, return to user
+ * mode as the program. See context.c for why no wake-up is lost.
+ */
+#include <linux/ktime.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
+#include <linux/sched/task_stack.h>
+
+#include <asm/syscall.h>
+#include <asm/traps.h>
+#include <asm/trap_pf.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+#include "trace.h"
+
+/* publishing */
+
+void sandtrap_wake_waiter(struct sandtrap_context *ctx)
+{
+	struct task_struct *waiter;
+
+	/* The waiter removes itself before it goes; RCU keeps what we saw. */
+	rcu_read_lock();
+	waiter = READ_ONCE(ctx->waiter);
+	if (waiter) {
+		if (READ_ONCE(ctx->page->spin_ns))
+			wake_up_process(waiter);
+		else
+			sandtrap_wake_handoff(waiter);
+	}
+	rcu_read_unlock();
+}
+
+/* All of the event but this is in the page already. */
+void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags)
+{
+	struct sandtrap_context_page *page = ctx->page;
+	u32 seq = ctx->seq + 1;
+
+	trace_sandtrap_exit(ctx->id, seq, event);
+	page->event = event;
+	page->event_flags = flags;
+	page->cpu = raw_smp_processor_id();
+	/* Pairs with the acquire load in the sentry. */
+	smp_store_release(&page->event_seq, seq);
+	WRITE_ONCE(ctx->event, event);
+	/* Pairs with set_current_state() in wait_event_seq(). */
+	smp_store_mb(ctx->seq, seq);
+	if (READ_ONCE(ctx->waiter))
+		sandtrap_wake_waiter(ctx);
+	if (ctx->flags & SANDTRAP_CONTEXT_RING)
+		sandtrap_ring_push(ctx, event);
+}
+
+static void publish_error(struct sandtrap_context *ctx, int error)
+{
+	ctx->page->error = -error;
+	sandtrap_publish(ctx, SANDTRAP_EVENT_ERROR, 0);
+}
+
+/* Leaves the program: state that the sentry asked for goes with the event. */
+static u32 leave(struct sandtrap_thread *thr, const struct pt_regs *regs)
+{
+	thr->in_program = false;
+	sandtrap_regs_save(thr->ctx, regs);
+	if (unlikely(thr->save))
+		return sandtrap_state_save(thr->ctx, thr->save);
+	return 0;
+}
+
+/* waiting */
+
+static bool thread_resumed(struct sandtrap_context *ctx)
+{
+	/* Pairs with the release store of the sentry. */
+	return smp_load_acquire(&ctx->page->resume_seq) == ctx->seq;
+}
+
+/* Is there anything for the thread to look at? */
+static bool thread_wanted(struct sandtrap_thread *thr)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+
+	if (!ctx)
+		return READ_ONCE(thr->next);
+	return thread_resumed(ctx) || READ_ONCE(ctx->req) ||
+	       READ_ONCE(thr->unbind);
+}
+
+/* Only while nobody else could use this CPU. */
+static bool may_spin(void)
+{
+	return !need_resched() && single_task_running() &&
+	       !fatal_signal_pending(current);
+}
+
+static bool spin(struct sandtrap_thread *thr)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+	u64 end;
+	u32 ns;
+
+	if (!ctx)
+		return false;
+	ns = min(READ_ONCE(ctx->page->spin_ns), SANDTRAP_MAX_SPIN_NS);
+	if (!ns || num_online_cpus() == 1)
+		return false;
+	end = ktime_get_mono_fast_ns() + ns;
+	do {
+		int i;
+
+		for (i = 0; i < 16; i++) {
+			if (thread_wanted(thr)) {
+				ctx->page->spin_hits++;
+				return true;
+			}
+			cpu_relax();
+		}
+	} while (may_spin() && ktime_get_mono_fast_ns() < end);
+	return false;
+}
+
+static void thread_sleep(struct sandtrap_thread *thr)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+
+	WRITE_ONCE(thr->sleeping, true);
+	if (ctx) {
+		ctx->page->sleeps++;
+		WRITE_ONCE(ctx->page->need_wakeup, 1);
+	}
+	for (;;) {
+		/*
+		 * Pairs with the full barrier between storing resume_seq (or
+		 * req, unbind, next) and looking at sleeping or need_wakeup.
+		 */
+		set_current_state(SANDTRAP_STUB_WAIT);
+		if (thread_wanted(thr) || fatal_signal_pending(current))
+			break;
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+	if (ctx)
+		WRITE_ONCE(ctx->page->need_wakeup, 0);
+	WRITE_ONCE(thr->sleeping, false);
+}
+
+/* Something to do while stopped; true: and then continue with the program. */
+static bool do_request(struct sandtrap_thread *thr)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+	struct sandtrap_request *req;
+	bool resume;
+
+	req = xchg(&ctx->req, NULL);
+	if (!req)
+		return false;
+	if (req->pull && !thr->fresh)
+		ctx->page->event_flags |= sandtrap_state_save(ctx, req->pull);
+	if (req->batch)
+		req->error = sandtrap_batch_run(req->batch, thr->space);
+	resume = req->resume && !req->error;
+	if (resume)
+		WRITE_ONCE(ctx->page->resume_seq, ctx->seq);
+
+	/* From here on it may be gone. */
+	smp_store_release(&req->done, true);
+	/* Pairs with set_current_state() in wait_event_seq(). */
+	smp_mb();
+	if (!resume)
+		sandtrap_wake_waiter(ctx);
+	return resume;
+}
+
+/* Waits until the context is resumed; false: the thread is to die. */
+static bool wait_resume(struct sandtrap_thread *thr)
+{
+	for (;;) {
+		if (unlikely(fatal_signal_pending(current)))
+			return false;
+		if (unlikely(sandtrap_thread_rebind(thr)))
+			continue;
+		if (thr->ctx) {
+			if (unlikely(READ_ONCE(thr->ctx->req))) {
+				if (do_request(thr))
+					return true;
+				continue;
+			}
+			if (thread_resumed(thr->ctx))
+				return true;
+		}
+		if (!spin(thr))
+			thread_sleep(thr);
+	}
+}
+
+/* entering */
+
+static int load_state(struct sandtrap_thread *thr, u32 flags)
+{
+	u32 what = 0;
+	int err;
+
+	if (flags & SANDTRAP_RESUME_LOAD_SEGMENTS)
+		what |= SANDTRAP_STATE_SEGMENTS;
+	if (flags & SANDTRAP_RESUME_LOAD_FPU)
+		what |= SANDTRAP_STATE_FPU;
+	/* A thread must not begin with what another context left in it. */
+	if (thr->fresh)
+		what = SANDTRAP_STATE_ALL;
+	err = what ? sandtrap_state_load(thr->ctx, what) : 0;
+	if (!err)
+		thr->fresh = false;
+
+	thr->save = 0;
+	if (flags & SANDTRAP_RESUME_SAVE_SEGMENTS)
+		thr->save |= SANDTRAP_STATE_SEGMENTS;
+	if (flags & SANDTRAP_RESUME_SAVE_FPU)
+		thr->save |= SANDTRAP_STATE_FPU;
+	return err;
+}
+
+/* True: user mode is next. False: another event was published instead. */
+static bool enter(struct sandtrap_thread *thr, struct pt_regs *regs)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+	u32 flags = READ_ONCE(ctx->page->resume_flags);
+	int err = 0;
+
+	if (unlikely(flags & ~SANDTRAP_RESUME_ALL))
+		err = -EOPNOTSUPP;
+	else if (unlikely(flags || thr->fresh || thr->save))
+		err = load_state(thr, flags);
+	if (unlikely(err)) {
+		publish_error(ctx, err);
+		return false;
+	}
+	if (unlikely(!sandtrap_regs_load(ctx, regs))) {
+		publish_error(ctx, -EINVAL);
+		return false;
+	}
+	if (unlikely(READ_ONCE(ctx->interrupt))) {
+		WRITE_ONCE(ctx->interrupt, false);
+		sandtrap_publish(ctx, SANDTRAP_EVENT_INTERRUPT,
+				 leave(thr, regs));
+		return false;
+	}
+	trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
+	thr->in_program = true;
+	return true;
+}
+
+/*
+ * An event was published, or the thread has no context: waits, and comes back
+ * with the registers of a program, or with the thread about to die. Until it
+ * does, task_pt_regs() may hold anything a user could have put there.
+ */
+void sandtrap_stop(struct sandtrap_thread *thr, struct pt_regs *regs)
+{
+	thr->in_program = false;
+	do {
+		if (!wait_resume(thr))
+			return;
+	} while (!enter(thr, regs));
+}
+
+/* what the hooks call */
+
+/* Returns true: the system call is not to be executed. */
+bool sandtrap_trap_syscall(struct pt_regs *regs)
+{
+	struct sandtrap_thread *thr = sandtrap_current();
+	u32 flags;
+
+	if (unlikely(thr->state != SANDTRAP_LIVE))
+		return sandtrap_thread_admit(thr, regs);
+	/* Says that the work done after a system call is to be left out. */
+	current->syscall_dispatch.on_dispatch = true;
+	if (unlikely(!thr->in_program)) {
+		/* It did not enter the program: it should be dying. */
+		sandtrap_thread_kill(thr, SANDTRAP_KILL_SEAL);
+		return true;
+	}
+
+	flags = leave(thr, regs);
+	thr->ctx->page->regs.orig_rax = regs->orig_ax;
+	thr->ctx->page->regs.rax = regs->orig_ax;
+	if (unlikely(in_ia32_syscall()))
+		flags |= SANDTRAP_EVENT_F_COMPAT;
+	/* The host's restart logic must not act on the program's values. */
+	regs->orig_ax = -1;
+	sandtrap_publish(thr->ctx, SANDTRAP_EVENT_SYSCALL, flags);
+	sandtrap_stop(thr, regs);
+	return true;
+}
+
+static u32 access_type(unsigned int trap_nr, unsigned long error_code)
+{
+	if (trap_nr != X86_TRAP_PF)
+		return 0;
+	if (error_code & X86_PF_WRITE)
+		return SANDTRAP_ACCESS_WRITE;
+	if (error_code & X86_PF_INSTR)
+		return SANDTRAP_ACCESS_EXECUTE;
+	return SANDTRAP_ACCESS_READ;
+}
+
+static void save_fault(struct sandtrap_context *ctx,
+		       const struct kernel_siginfo *info)
+{
+	const struct thread_struct *t = &current->thread;
+	struct sandtrap_fault *f = &ctx->page->fault;
+
+	f->signo = info->si_signo;
+	f->code = info->si_code;
+	f->trap_nr = t->trap_nr;
+	f->error_code = t->error_code;
+	f->access = access_type(t->trap_nr, t->error_code);
+	f->addr = info->si_code > 0 && info->si_code != SI_KERNEL ?
+		(unsigned long __force)info->si_addr : 0;
+	f->cr2 = t->trap_nr == X86_TRAP_PF ? t->cr2 : 0;
+}
+
+/* In place of a signal that the kernel forces on the running task. */
+int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
+			int handler)
+{
+	struct sandtrap_thread *thr = sandtrap_current();
+	struct pt_regs *regs = task_pt_regs(current);
+	u32 flags;
+
+	flags = leave(thr, regs);
+	save_fault(thr->ctx, info);
+	sandtrap_publish(thr->ctx, SANDTRAP_EVENT_FAULT, flags);
+	sandtrap_stop(thr, regs);
+	return 0;
+}
+
+/* On the thread's way to user mode: somebody wants it to look. */
+void sandtrap_interrupted(struct sandtrap_thread *thr)
+{
+	struct sandtrap_context *ctx = thr->ctx;
+	struct pt_regs *regs = task_pt_regs(current);
+
+	if (!thr->in_program)
+		return;
+	if (READ_ONCE(thr->unbind)) {
+		sandtrap_stop(thr, regs);
+	} else if (READ_ONCE(ctx->interrupt)) {
+		WRITE_ONCE(ctx->interrupt, false);
+		sandtrap_publish(ctx, SANDTRAP_EVENT_INTERRUPT,
+				 leave(thr, regs));
+		sandtrap_stop(thr, regs);
+	}
+}

@@ -375,7 +375,8 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 			   uint64_t old, uint64_t old_len, uint64_t new_len,
 			   int flags, uint64_t new_addr)
 {
-	struct vma tmpl = *v, *moved;
+	/* Making room may cut or join VMAs: @v is not used after it. */
+	struct vma tmpl = *v;
 	int64_t at;
 	int err;
 
@@ -383,18 +384,18 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 			    new_len, flags & MREMAP_FIXED ? MAP_FIXED : 0);
 	if (at < 0)
 		return at;
-	tmpl.off = v->off + (old - v->start);
+	tmpl.off += old - tmpl.start;
 	tmpl.start = (uint64_t)at;
 	tmpl.end = tmpl.start + new_len;
 	tmpl.name = NULL;
-	moved = vma_insert(mm, &tmpl);
-	if (!moved)
+	if (!vma_insert(mm, &tmpl))
 		return -ENOMEM;
 	err = move_pmas(mm, t, old, tmpl.start, MIN(old_len, new_len));
 	if (!err)
 		err = mm_unmap(mm, t, old, old_len);
-	if (!err && populate_at_once(moved))
-		err = pma_populate(mm, t, moved, tmpl.start, tmpl.end);
+	if (!err && populate_at_once(&tmpl))
+		err = pma_populate(mm, t, vma_at(mm, tmpl.start), tmpl.start,
+				   tmpl.end);
 	if (!err)
 		err = mm_sync(mm, t);
 	return err ? err : at;

@@ -57,9 +57,9 @@ struct sigqueue {
 };
 
 struct task_signals {
-	struct sighand *sighand;
 	sigmask_t mask;
 	sigmask_t saved_mask; /* of sigsuspend, ppoll, ...: TASK_WORK_SIGMASK */
+	sigmask_t real_mask; /* what sigtimedwait unblocks only to be woken */
 	struct sigqueue pending;
 	stack_t altstack;
 	/* What a fault frame reports beside the siginfo. */
@@ -67,10 +67,12 @@ struct task_signals {
 };
 
 struct group_signals {
+	struct sighand *sighand; /* a reference; replaced by execve */
 	struct sigqueue pending;
 	bool stopped; /* by a job control signal, or on the way there */
 	int stop_signal; /* which; reported by wait4(WUNTRACED) until waited for */
 	unsigned int stop_count; /* tasks that have yet to stop */
+	bool stop_dequeued; /* on the way to stop; undone by SIGCONT */
 	bool stop_reported, continued;
 	bool continue_notify; /* the parent has to be told of a SIGCONT */
 	bool exiting; /* group exit under way */

@@ -1,0 +1,155 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# root.sh - nothing leads out of --root: no link, no .., no descriptor, no rename
+
+. "$(dirname "$0")/lib.sh"
+
+need root_confinement busybox || finish
+
+# A tree with a secret beside the root, and every kind of link that points at it.
+root=$work/root
+outside=$work/outside
+mkdir -p "$root"/{bin,etc,tmp,proc,dev,a/b/c} "$outside/dir"
+cp "$(command -v busybox)" "$root/bin/busybox"
+for applet in sh cat ls ln rm mv mkdir echo readlink sleep find test touch pwd; do
+	ln -s busybox "$root/bin/$applet"
+done
+echo secret >"$outside/secret"
+echo inside >"$root/inside"
+ln -s "$outside/secret" "$root/absolute"
+ln -s "../outside/secret" "$root/relative"
+ln -s "../../../../../../../..$outside/secret" "$root/deep"
+ln -s "$outside" "$root/directory"
+ln -s "$outside/new" "$root/dangling"
+ln -s /inside "$root/good"
+ln -s ../../../../../../inside "$root/a/climbing"
+ln -s loop "$root/loop"
+
+in_root()
+{
+	run_sandboxed sandbox --root "$root" -- "$@"
+}
+
+# gives NAME OUTPUT COMMAND...: exactly this on stdout
+gives()
+{
+	local name=$1 want=$2
+
+	shift 2
+	in_root "$@"
+	printf '%s' "$want" >"$work/result/want"
+	if cmp -s "$work/result/want" "$work/result/sandbox.out"; then
+		ok "$name"
+	else
+		not_ok "$name"
+		diag "want:"; diag_file "$work/result/want"
+		diag "got:"; diag_file "$work/result/sandbox.out"
+		diag_file "$work/result/sandbox.err"
+	fi
+}
+
+# no_secret NAME COMMAND...: the secret must not come out, whatever else happens
+no_secret()
+{
+	local name=$1
+
+	shift
+	in_root "$@"
+	if grep -q secret "$work/result/sandbox.out"; then
+		not_ok "$name"
+		diag "read from outside the root: $*"
+	else
+		ok "$name"
+	fi
+}
+
+gives sees_the_inside $'inside\n' /bin/cat /inside
+gives starts_in_the_root $'/\n' /bin/pwd
+gives program_found_in_path $'hi\n' echo hi
+gives dotdot_ends_at_the_root $'inside\n' /bin/cat /../../../inside
+gives absolute_link_counts_from_the_root $'inside\n' /bin/cat /good
+gives climbing_link_ends_at_the_root $'inside\n' /bin/cat /a/climbing
+gives listing_of_dotdot_is_the_root "$(in_root /bin/ls /; cat "$work/result/sandbox.out")"$'\n' \
+	/bin/ls /a/../..
+
+no_secret link_absolute /bin/cat /absolute
+wrote link_absolute_says_not_found err 'No such file'
+no_secret link_relative /bin/cat /relative
+no_secret link_deep /bin/cat /deep
+no_secret link_to_a_directory /bin/cat /directory/secret
+no_secret path_of_the_host /bin/cat "$outside/secret"
+no_secret dotdot /bin/cat "/../outside/secret"
+no_secret dotdot_behind_a_directory /bin/cat "/a/b/../../../outside/secret"
+no_secret chdir_and_dotdot /bin/sh -c 'cd /a/b/c && cat ../../../../outside/secret ../../../outside/secret'
+no_secret proc_root /bin/cat "/proc/self/root$outside/secret" "/proc/1/root$outside/secret"
+no_secret proc_cwd /bin/cat /proc/self/cwd/../outside/secret
+no_secret proc_fd /bin/sh -c "exec 5</; cat /proc/self/fd/5/../outside/secret /dev/fd/5$outside/secret"
+in_root /bin/cat /loop
+wrote link_loop err 'Too many|Symbolic link loop'
+
+# sandrun itself is started from a directory outside the root
+run_native sandbox sh -c 'cd "$1" && shift && exec "$@"' sh "$outside" \
+	"$SANDRUN" --platform="$PLATFORM" --root "$root" /bin/sh -c 'pwd; cat secret; ls -la .'
+check cwd_outside_becomes_the_root [ "$(head -n 1 "$work/result/sandbox.out")" = / ]
+check cwd_outside_is_not_readable bash -c '! grep -q secret "$1"' - "$work/result/sandbox.out"
+expect cwd_out_of_the_root_is_refused 125 --root "$root" --cwd "$outside" /bin/pwd
+expect cwd_through_a_link_is_refused 125 --root "$root" --cwd /directory /bin/pwd
+expect cwd_inside 0 --root "$root" --cwd a/b /bin/pwd
+wrote cwd_inside_is_a_path_of_the_root out '^/a/b$'
+expect program_outside_is_not_found 127 --root "$root" /usr/bin/env
+ln -s "$outside/dir" "$root/escape-dir"
+ln -s /bin/true "$root/outer-program"
+expect program_through_a_link_is_not_found 127 --root "$root" /outer-program
+
+# writing: through links, by rename, by link(2), by symlink(2) of the program itself
+in_root /bin/sh -c "
+	echo x > /dangling
+	echo x > /directory/new2
+	echo x > $outside/new3
+	echo x > /../outside/new4
+	mkdir /directory/newdir /escape-dir/newdir
+	touch /escape-dir/new5
+	ln -s ../outside /own; echo x > /own/new6
+	ln /inside /directory/new7
+	mv /inside /escape-dir/new8
+	rm /directory/secret /own/secret"
+check nothing_written_outside [ "$(cd "$outside" && find . | sort | tr '\n' ' ')" = ". ./dir ./secret " ]
+check nothing_removed_outside [ "$(cat "$outside/secret")" = secret ]
+
+# A directory that the host moves out of the root while the program is in it.
+mkdir -p "$root/trap/deep"
+in_root /bin/sh -c '
+	cd /trap/deep || exit 9
+	echo ready > /tmp/ready
+	i=0
+	while ! test -e /tmp/moved; do i=$((i + 1)); [ $i -lt 300 ] || exit 8; sleep 0.1; done
+	cat ../secret ../../secret ../../outside/secret
+	cd ..; cat secret ../secret; cd ..; cat secret outside/secret; ls
+	exit 0' &
+runner=$!
+for _ in $(seq 300); do
+	[ ! -e "$root/tmp/ready" ] || break
+	sleep 0.1
+done
+mv "$root/trap/deep" "$outside/dir/deep"
+touch "$root/tmp/moved"
+wait "$runner"
+check moved_directory_test_ran [ "$(cat "$work/result/sandbox.status")" = 0 ]
+check moved_directory_is_no_way_out bash -c '! grep -q secret "$1"' - "$work/result/sandbox.out"
+
+# A link that flips between inside and outside while the program opens it.
+mkdir "$root/flip"
+ln -s /inside "$root/flip/link"
+(
+	for _ in $(seq 400); do
+		ln -sfn "$outside/secret" "$root/flip/link"
+		ln -sfn ../inside "$root/flip/link"
+	done
+) &
+flipper=$!
+in_root /bin/sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i + 1)); cat /flip/link; done 2>/dev/null'
+check flipping_link_is_no_way_out bash -c '! grep -q secret "$1"' - "$work/result/sandbox.out"
+wait "$flipper"
+
+finish

@@ -133,6 +133,20 @@ result $? icount_machine_runs
 run 125 --no-module -- sh -c 'echo "<4>WARNING: made up by vm_test" > /dev/kmsg' && said "made up by vm_test"
 result $? warning_in_the_kernel_log_fails
 
+# The kernel logs faults of programs as well; a sandbox test makes many of them.
+cat > "$work/fault.c" <<-EOF
+	int main(int argc, char **argv)
+	{
+		if (argc > 1)
+			__asm__ volatile("hlt");
+		*(volatile int *)8 = 1;
+	}
+EOF
+"${CC:-gcc}" -o "$work/fault" "$work/fault.c" 2>"$work/stderr" &&
+	(cd "$work" && run 139 --no-module --log "$work/klog" -- sh -c './fault gp; ./fault') &&
+	grep -q 'general protection fault ip' "$work/klog" && grep -q 'segfault at 8' "$work/klog"
+result $? faults_of_programs_are_no_complaint
+
 start=$SECONDS
 run 125 --no-module --timeout 100 -- sh -c 'echo c > /proc/sysrq-trigger' &&
 	said "Kernel panic" && [ $((SECONDS - start)) -lt 60 ]

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sandtrap_context.c - contexts of the sandtrap platform; context_switch()
+ *
+ * Two ways to wait for the program. Blocking: one SANDTRAP_RUN, which hands the
+ * CPU to the stub's thread and gets it back with the event. Spinning, where
+ * there is a CPU to spare: the answer is a store to the shared page, which the
+ * stub's thread sees inside the kernel, and the event is seen in the page; no
+ * system call at all. A spin that does not pay several times in a row makes
+ * the next switches block; the pause doubles while that goes on.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "sandtrap.h"
+
+#define SPIN_MISSES 3
+#define SPIN_PAUSE_FIRST 16
+#define SPIN_PAUSE_LAST 4096
+
+/* Looks at the page between two looks at the clock. */
+#define SPIN_ROUND 64
+
+static_assert(sizeof(struct sandtrap_regs) == sizeof(struct user_regs_struct),
+	      "registers are shared with the module as they are");
+static_assert(offsetof(struct sandtrap_context_page, resume_seq) == 64,
+	      "each side writes a cache line of its own");
+static_assert(offsetof(struct sandtrap_context_page, regs) == 128, "layout");
+static_assert(offsetof(struct sandtrap_context_page, fault) == 384, "layout");
+static_assert(offsetof(struct sandtrap_regs, gs) ==
+	      offsetof(struct user_regs_struct, gs), "layout");
+
+static struct sandtrap_context *to_context(struct platform_context *ctx)
+{
+	return (struct sandtrap_context *)ctx;
+}
+
+static int module_fd(const struct sandtrap_context *ctx)
+{
+	return to_sandtrap(ctx->base.platform)->fd;
+}
+
+/* life */
+
+int sandtrap_new_context(struct platform *base, struct platform_context **out)
+{
+	struct sandtrap_platform *p = to_sandtrap(base);
+	struct sandtrap_new_context arg = {
+		.size = sizeof(arg),
+		.address_space = -1,
+	};
+	struct sandtrap_context *ctx;
+	int err;
+
+	ctx = calloc(1, sizeof(*ctx));
+	if (!ctx)
+		return -ENOMEM;
+	if (ioctl(p->fd, SANDTRAP_NEW_CONTEXT, &arg)) {
+		err = errno == ENOSPC ? -EAGAIN : -errno;
+		free(ctx);
+		return err;
+	}
+	ctx->base.platform = base;
+	ctx->id = arg.out_id;
+	ctx->page = mmap(NULL, p->info.out_context_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, p->fd, arg.out_mmap_offset);
+	if (ctx->page == MAP_FAILED) {
+		err = -errno;
+		ctx->page = NULL;
+		sandtrap_context_release(&ctx->base);
+		return err;
+	}
+	ctx->seq = ctx->page->event_seq;
+	ctx->full = true;
+	ctx->base.state.regs = (struct user_regs_struct *)&ctx->page->regs;
+	ctx->base.state.xstate = (char *)ctx->page + SANDTRAP_FPU_OFFSET;
+	ctx->base.state.xstate_size = p->info.out_fpu_size;
+	*out = &ctx->base;
+	return 0;
+}
+
+static void add_stats(struct sandtrap_context *ctx)
+{
+	struct sandtrap_platform *p = to_sandtrap(ctx->base.platform);
+
+	atomic_fetch_add_explicit(&p->switches, ctx->switches,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->spin_hits, ctx->spin_hits,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->sleeps, ctx->sleeps,
+				  memory_order_relaxed);
+	ctx->switches = ctx->spin_hits = ctx->sleeps = 0;
+}
+
+void sandtrap_context_release(struct platform_context *base)
+{
+	struct sandtrap_context *ctx = to_context(base);
+	struct sandtrap_context_arg arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+	};
+
+	ioctl(module_fd(ctx), SANDTRAP_RELEASE_CONTEXT, &arg);
+	add_stats(ctx);
+	if (ctx->page)
+		munmap(ctx->page,
+		       to_sandtrap(base->platform)->info.out_context_size);
+	free(ctx);
+}
+
+/* A context that changes its address space takes all its state along. */
+static int bind(struct sandtrap_context *ctx, struct sandtrap_space *as)
+{
+	struct sandtrap_bind_context arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.address_space = as->fd,
+	};
+	int err;
+
+	if (ctx->as) {
+		err = sandtrap_pull_full_state(&ctx->base);
+		if (err)
+			return err;
+	}
+	while (ioctl(module_fd(ctx), SANDTRAP_BIND_CONTEXT, &arg)) {
+		if (errno != EINTR)
+			return errno == ESRCH ? -ECHILD : -errno;
+	}
+	ctx->as = as;
+	return 0;
+}
+
+/* waiting */
+
+static uint32_t event_seq(const struct sandtrap_context *ctx)
+{
+	/* Pairs with the release in the module: then the event is there. */
+	return __atomic_load_n(&ctx->page->event_seq, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static bool spin(struct sandtrap_context *ctx, uint32_t ns)
+{
+	uint64_t end = 0;
+	int i;
+
+	for (;;) {
+		for (i = 0; i < SPIN_ROUND; i++) {
+			if (event_seq(ctx) != ctx->seq)
+				return true;
+			__builtin_ia32_pause();
+		}
+		if (!end)
+			end = now_ns() + ns;
+		else if (now_ns() >= end)
+			return false;
+	}
+}
+
+/* Is spinning worth a try this time? */
+static bool may_spin(struct sandtrap_context *ctx)
+{
+	if (!to_sandtrap(ctx->base.platform)->spin_ns)
+		return false;
+	if (!ctx->spin_pause)
+		return true;
+	ctx->spin_pause--;
+	return false;
+}
+
+static void spin_result(struct sandtrap_context *ctx, bool hit)
+{
+	unsigned int over;
+
+	if (hit) {
+		ctx->spin_hits++;
+		ctx->spin_misses = 0;
+		return;
+	}
+	if (++ctx->spin_misses < SPIN_MISSES)
+		return;
+	over = ctx->spin_misses - SPIN_MISSES;
+	ctx->spin_pause = over < 8 ? SPIN_PAUSE_FIRST << over : SPIN_PAUSE_LAST;
+}
+
+static int wait_event(struct sandtrap_context *ctx)
+{
+	struct sandtrap_wait arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = ctx->seq,
+		.timeout_ns = SANDTRAP_WAIT_FOREVER,
+	};
+
+	while (event_seq(ctx) == ctx->seq) {
+		if (ioctl(module_fd(ctx), SANDTRAP_WAIT, &arg) &&
+		    errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+static int run_spinning(struct sandtrap_context *ctx, uint32_t ns)
+{
+	struct sandtrap_context_arg arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = ctx->seq,
+	};
+	bool hit;
+
+	/*
+	 * A full barrier between the store and the load: pairs with the stub's
+	 * thread setting need_wakeup and then looking at resume_seq.
+	 */
+	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&ctx->page->need_wakeup, __ATOMIC_RELAXED) &&
+	    ioctl(module_fd(ctx), SANDTRAP_RESUME, &arg))
+		return -errno;
+	hit = spin(ctx, ns);
+	spin_result(ctx, hit);
+	if (hit)
+		return 0;
+	ctx->sleeps++;
+	return wait_event(ctx);
+}
+
+static int run_blocking(struct sandtrap_context *ctx,
+			const struct sandtrap_mem_op *ops, int nr_ops)
+{
+	struct sandtrap_run arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = ctx->seq,
+		.ops = nr_ops ? (uintptr_t)ops : 0,
+		.nr_ops = nr_ops,
+	};
+
+	ctx->sleeps++;
+	while (ioctl(module_fd(ctx), SANDTRAP_RUN, &arg)) {
+		if (errno != EINTR)
+			return errno == ESRCH ? -ECHILD : -errno;
+		/* Operations that were done are not done again. */
+		if (arg.nr_ops) {
+			arg.ops += arg.out_ops_done * sizeof(*ops);
+			arg.nr_ops -= arg.out_ops_done;
+			arg.ops = arg.nr_ops ? arg.ops : 0;
+		}
+	}
+	return 0;
+}
+
+static int run(struct sandtrap_context *ctx)
+{
+	uint32_t ns = to_sandtrap(ctx->base.platform)->spin_ns;
+	struct sandtrap_mem_op ops[SANDTRAP_QUEUE_MAX];
+	int nr_ops, err;
+
+	nr_ops = sandtrap_space_take(ctx->as, ctx, ops);
+	if (nr_ops < 0)
+		return nr_ops;
+	if (may_spin(ctx)) {
+		ctx->page->spin_ns = ns;
+		if (!nr_ops)
+			return run_spinning(ctx, ns);
+	} else {
+		ctx->page->spin_ns = 0;
+	}
+	err = run_blocking(ctx, ops, nr_ops);
+	if (nr_ops)
+		sandtrap_space_done(ctx->as, ops, nr_ops);
+	return err;
+}
+
+/* events */
+
+static void signal_event(const struct sandtrap_fault *f,
+			 struct platform_event *ev)
+{
+	ev->kind = PLATFORM_SIGNAL;
+	ev->flags = PLATFORM_EVENT_TRAP_VALID;
+	ev->access = f->access;
+	ev->trap_nr = f->trap_nr;
+	ev->error_code = f->error_code;
+	ev->cr2 = f->cr2;
+	ev->info.si_signo = f->signo;
+	ev->info.si_code = f->code;
+	ev->info.si_addr = (void *)(uintptr_t)f->addr;
+}
+
+#define TRAP_GP 13
+
+/* CPUID faults as a general protection fault: the instruction tells. */
+static bool is_cpuid(struct sandtrap_context *ctx)
+{
+	struct segmentation_fault fault;
+	unsigned char insn[2];
+
+	return ctx->base.platform->cpuid_events &&
+	       ctx->page->fault.trap_nr == TRAP_GP &&
+	       sandtrap_copy_in(&ctx->as->base, ctx->page->regs.rip, insn,
+				sizeof(insn), &fault) == sizeof(insn) &&
+	       insn[0] == 0x0f && insn[1] == 0xa2;
+}
+
+static int decode(struct sandtrap_context *ctx, struct platform_event *ev)
+{
+	const struct sandtrap_context_page *page = ctx->page;
+
+	memset(ev, 0, sizeof(*ev));
+	switch (page->event) {
+	case SANDTRAP_EVENT_SYSCALL:
+		ev->kind = PLATFORM_SYSCALL;
+		if (page->event_flags & SANDTRAP_EVENT_F_COMPAT)
+			ev->flags = PLATFORM_EVENT_COMPAT;
+		return 0;
+	case SANDTRAP_EVENT_FAULT:
+		signal_event(&page->fault, ev);
+		if (is_cpuid(ctx))
+			ev->kind = PLATFORM_CPUID;
+		return 0;
+	case SANDTRAP_EVENT_INTERRUPT:
+		ev->kind = PLATFORM_INTERRUPT;
+		return 0;
+	case SANDTRAP_EVENT_ERROR:
+		return -page->error;
+	default:
+		return -ECHILD;
+	}
+}
+
+int sandtrap_switch(struct platform_context *base,
+		    struct platform_address_space *as, int cpu,
+		    struct platform_event *ev)
+{
+	struct sandtrap_context *ctx = to_context(base);
+	int err;
+
+	if (ctx->as != (struct sandtrap_space *)as) {
+		err = bind(ctx, (struct sandtrap_space *)as);
+		if (err)
+			return err;
+	}
+	ctx->page->resume_flags = ctx->resume_flags;
+	ctx->switches++;
+	atomic_store_explicit(&ctx->switching, true, memory_order_relaxed);
+	err = run(ctx);
+	atomic_store_explicit(&ctx->switching, false, memory_order_relaxed);
+	if (err)
+		return err;
+
+	ctx->seq = event_seq(ctx);
+	err = decode(ctx, ev);
+	/* After an error the program did not run: the state is as it was. */
+	if (!err) {
+		ctx->resume_flags = 0;
+		ctx->full = false;
+	}
+	return err;
+}
+
+/* state */
+
+int sandtrap_pull_full_state(struct platform_context *base)
+{
+	struct sandtrap_context *ctx = to_context(base);
+	struct sandtrap_context_arg arg = {
+		.size = sizeof(arg),
+		.flags = SANDTRAP_STATE_ALL,
+		.id = ctx->id,
+	};
+
+	if (ctx->full)
+		return 0;
+	while (ioctl(module_fd(ctx), SANDTRAP_PULL, &arg)) {
+		if (errno != EINTR)
+			return errno == ESRCH ? -ECHILD : -errno;
+	}
+	ctx->full = true;
+	return 0;
+}
+
+void sandtrap_full_state_changed(struct platform_context *base)
+{
+	struct sandtrap_context *ctx = to_context(base);
+
+	ctx->full = true;
+	ctx->resume_flags = SANDTRAP_RESUME_LOAD_SEGMENTS |
+			    SANDTRAP_RESUME_LOAD_FPU;
+}
+
+/* from other threads */
+
+void sandtrap_interrupt(struct platform_context *base)
+{
+	struct sandtrap_context *ctx = to_context(base);
+	struct sandtrap_context_arg arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+	};
+
+	ioctl(module_fd(ctx), SANDTRAP_INTERRUPT, &arg);
+}
+
+void sandtrap_preempt(struct platform_context *base)
+{
+	if (atomic_load_explicit(&to_context(base)->switching,
+				 memory_order_relaxed))
+		sandtrap_interrupt(base);
+}
+
+void sandtrap_prepare_sleep(struct platform_context *base)
+{
+	/* A stub's thread that spins looks no further than this. */
+	to_context(base)->page->spin_ns = 0;
+}

@@ -186,6 +186,7 @@ struct copy_step {
 	void __user *buf;
 	size_t len;
 	size_t done;
+	bool reached; /* the page was there */
 };
 
 static int copy_page_part(void *kaddr, void *data)
@@ -200,6 +201,7 @@ static int copy_page_part(void *kaddr, void *data)
 	else
 		memset(kaddr, 0, s->len);
 	s->done = s->len - left;
+	s->reached = true;
 	return left ? -EFAULT : 0;
 }
 
@@ -213,18 +215,18 @@ static bool copy_step(struct mm_struct *mm, struct sandtrap_copy *a, int *err)
 		.len = min_t(u64, a->len - a->out_done,
 			     PAGE_SIZE - offset_in_page(addr)),
 	};
-	bool reached = false;
 
 	*err = with_page(mm, addr, a->op != SANDTRAP_COPY_IN, copy_page_part,
 			 &step);
 	a->out_done += step.done;
+	if (!*err)
+		return true;
 	/* A fault of @buf is an error, one of the address space a short count. */
-	reached = *err != -EFAULT || step.done;
-	if (*err == -EFAULT && !reached) {
+	if (*err == -EFAULT && !step.reached) {
 		a->out_fault = addr;
-		return false;
+		*err = 0;
 	}
-	return !*err;
+	return false;
 }
 
 int sandtrap_copy(struct sandtrap_space *space, void *arg)

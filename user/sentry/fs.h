@@ -20,7 +20,6 @@
 struct file;
 struct fd_table;
 struct fs_context;
-struct path; /* fs/ */
 
 /**
  * struct file_mmap - what mm/ maps for a file, filled by file_ops.mmap
@@ -36,6 +35,7 @@ struct file_mmap {
 
 /**
  * struct file_ops - behaviour of a kind of file
+ * @kind: name of the kind
  * @release: the last reference is gone; frees what is private
  * @readv: read into sentry memory; @off: file offset, or -1 for "at the
  *	position" (pipes and the like ignore it). Blocks unless O_NONBLOCK.
@@ -45,11 +45,16 @@ struct file_mmap {
  * @poll: events ready now. With @w: put @w on the queues that tell of changes (removed by
  *	@poll_done). A file with host_poll set is polled on the host instead.
  * @mmap: see struct file_mmap; NULL gives ENODEV
+ * @reopen: open what is behind it anew, as open(2) of /proc/self/fd/N does;
+ *	NULL gives ENXIO
+ * @name: for /proc/self/fd and maps; NULL: the host's name of host_fd
+ * @set_flags: fcntl(F_SETFL) is about to change file.flags to @flags; NULL:
+ *	nothing else to do
  *
  * All return a result or -errno (-ERESTARTSYS if interrupted).
  */
 struct file_ops {
-	const char *name;
+	const char *kind;
 	void (*release)(struct file *f);
 	ssize_t (*readv)(struct task *t, struct file *f,
 			 const struct iovec *iov, int cnt, off_t off);
@@ -66,6 +71,10 @@ struct file_ops {
 	short (*poll)(struct task *t, struct file *f, struct waiter *w);
 	void (*poll_done)(struct task *t, struct file *f, struct waiter *w);
 	int (*mmap)(struct task *t, struct file *f, struct file_mmap *out);
+	int (*reopen)(struct task *t, struct file *f, int flags,
+		      struct file **out);
+	void (*name)(struct file *f, char *buf, size_t len);
+	int (*set_flags)(struct task *t, struct file *f, int flags);
 };
 
 /**
@@ -75,7 +84,9 @@ struct file_ops {
  * @flags: O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH, ... as F_GETFL shows them
  * @host_fd: host descriptor behind it, or -1; owned
  * @host_poll: readiness is that of host_fd
- * @path: where it was opened, for /proc/self/fd and fchdir; owned, may be NULL
+ * @host_shared: host_fd's open file description belongs to others too (stdio):
+ *	its host flags are not ours to change
+ * @at_root: host directory that is the top of mount number at_root - 1
  * @pos: position, for kinds that keep their own; under @lock
  * @priv: belongs to @ops
  */
@@ -85,7 +96,8 @@ struct file {
 	atomic_int flags;
 	int host_fd;
 	bool host_poll;
-	struct path *path;
+	bool host_shared;
+	uint8_t at_root;
 	pthread_mutex_t lock;
 	off_t pos;
 	void *priv;

@@ -1,0 +1,742 @@
+// SPDX-License-Identifier: MIT
+/*
+ * walk.c - from a path to a place
+ *
+ * The ordinary path is resolved by the host in one call, openat2(), with the
+ * host keeping it below the root and away from other mounts and from links of
+ * procfs. Whatever the host refuses to resolve that way (EXDEV, ELOOP) and
+ * whatever begins in /proc, /dev or /sys is walked here, one component at a
+ * time, following links by their text.
+ *
+ * ".." from a host directory goes by the directory's present name: the parent
+ * is opened from the mount's top, so that a directory that somebody moves out
+ * of the root meanwhile leads nowhere.
+ */
+#include <sys/vfs.h>
+
+#include "sentry/fs/internal.h"
+
+#define MAX_LINKS 40
+#define PROC_MAGIC 0x9fa0
+#define RESOLVE_SAFE (RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+
+/* where paths begin */
+
+static void root_loc(const struct vfs *vfs, struct loc *loc)
+{
+	*loc = (struct loc){
+		.kind = LOC_HOST,
+		.fd = vfs->mounts[0].fd,
+		.at_root = 1,
+	};
+}
+
+void file_loc(struct file *f, struct loc *loc)
+{
+	*loc = (struct loc){ .kind = LOC_FILE, .file = f };
+	if (f->ops == &host_dir_ops || f->ops == &host_path_ops ||
+	    f->ops == &host_regular_ops) {
+		loc->kind = LOC_HOST;
+		loc->fd = f->host_fd;
+		loc->at_root = f->at_root;
+	} else if (f->ops == &pseudo_dir_ops || f->ops == &pseudo_path_ops) {
+		loc->kind = LOC_PSEUDO;
+		loc->node = *(const struct pnode *)f->priv;
+	}
+}
+
+int base_get(struct task *t, int dirfd, const char *path, struct base *base)
+{
+	base->cwd = NULL;
+	base->file = NULL;
+	base->loc = &base->storage;
+	if (path[0] == '/') {
+		root_loc(task_vfs(t), &base->storage);
+		return 0;
+	}
+	if (dirfd == AT_FDCWD) {
+		/* Only this thread changes a context that is its own. */
+		if (atomic_load(&t->fs->refs) > 1)
+			base->cwd = cwd_get(t->fs);
+		base->loc = base->cwd ? &base->cwd->loc : &t->fs->cwd->loc;
+		return 0;
+	}
+	base->file = fd_get(t, dirfd);
+	if (!base->file)
+		return -EBADF;
+	file_loc(base->file, &base->storage);
+	return 0;
+}
+
+void base_put(struct base *base)
+{
+	if (base->cwd)
+		cwd_put(base->cwd);
+	if (base->file)
+		file_put(base->file);
+}
+
+/* the fast path */
+
+/* First component of a path that is neither "." nor "..", at the root. */
+static const char *first_component(const char *path, size_t *len)
+{
+	for (;;) {
+		path += strspn(path, "/");
+		*len = strcspn(path, "/");
+		if (*len == 0 || *len > 2 || memcmp(path, "..", *len))
+			return path;
+		path += *len;
+	}
+}
+
+static bool has_dotdot(const char *path)
+{
+	const char *p = path;
+
+	while ((p = strstr(p, ".."))) {
+		if ((p == path || p[-1] == '/') && (p[2] == '/' || !p[2]))
+			return true;
+		p += 2;
+	}
+	return false;
+}
+
+static bool leaves_at_root(const char *path)
+{
+	char name[8];
+	size_t len;
+
+	path = first_component(path, &len);
+	if (len == 0 || len >= sizeof(name))
+		return false;
+	memcpy(name, path, len);
+	name[len] = '\0';
+	return pseudo_mount(name);
+}
+
+bool host_step_leaves(uint8_t at_root, const char *name)
+{
+	return !name_is_plain(name) || (at_root == 1 && pseudo_mount(name));
+}
+
+bool fast_path(const struct vfs *vfs, const struct base *base,
+	       const char *path, int *dir, const char **rest,
+	       uint64_t *resolve)
+{
+	const struct loc *loc = base->loc;
+
+	if (loc->kind != LOC_HOST)
+		return false;
+	if (loc->at_root == 1 && leaves_at_root(path))
+		return false;
+	*resolve = RESOLVE_SAFE |
+		   (loc->at_root == 1 ? RESOLVE_IN_ROOT : RESOLVE_BENEATH);
+	if (!vfs->covered) {
+		/* The host cannot tell a way into /proc or /dev. */
+		if (has_dotdot(path))
+			return false;
+		*resolve |= RESOLVE_NO_SYMLINKS;
+	}
+	*dir = loc->fd;
+	path += strspn(path, "/");
+	*rest = *path ? path : ".";
+	return true;
+}
+
+bool fast_path_failed(int err)
+{
+	return err == -EXDEV || err == -ELOOP || err == -EAGAIN ||
+	       err == -ENOSYS || err == -EPERM;
+}
+
+/* the walk */
+
+/**
+ * struct walk - a walk under way
+ * @t: task
+ * @vfs: tree
+ * @flags: WALK_* bits
+ * @cur: where it stands
+ * @dev: host device of @cur, if it is on the host
+ * @links: links followed
+ * @rest: what is still to be walked, at the end of @buf
+ * @buf: room for @rest to grow to the left by the text of links
+ */
+struct walk {
+	struct task *t;
+	struct vfs *vfs;
+	unsigned int flags;
+	struct loc cur;
+	dev_t dev;
+	unsigned int links;
+	char *rest;
+	char buf[2 * PATH_MAX];
+};
+
+static void walk_move(struct walk *w, const struct loc *to)
+{
+	loc_put(&w->cur);
+	w->cur = *to;
+	w->dev = 0;
+}
+
+/* Put the text of a link before the rest. */
+static int walk_push(struct walk *w, const char *text, size_t len)
+{
+	struct loc root;
+
+	if (++w->links > MAX_LINKS || w->flags & WALK_NO_SYMLINKS)
+		return -ELOOP;
+	if (!len)
+		return -ENOENT;
+	if (len + strlen(w->rest) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	w->rest -= len;
+	memcpy(w->rest, text, len);
+	if (text[0] == '/') {
+		root_loc(w->vfs, &root);
+		walk_move(w, &root);
+	}
+	return 0;
+}
+
+/* Take the next component off the rest: its length, 0 at the end. */
+static ssize_t walk_next(struct walk *w, char name[NAME_MAX + 1])
+{
+	size_t len;
+
+	w->rest += strspn(w->rest, "/");
+	len = strcspn(w->rest, "/");
+	if (len > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(name, w->rest, len);
+	name[len] = '\0';
+	w->rest += len;
+	return (ssize_t)len;
+}
+
+/* Open the directory with a name of the sandbox, from its mount's top. */
+static int open_by_name(struct walk *w, const char *name, struct loc *out)
+{
+	const struct host_mount *m;
+	const char *rest;
+	struct stat st;
+	long fd;
+
+	m = vfs_find_mount(w->vfs, name, &rest);
+	fd = host_openat2(m->fd, *rest ? rest : ".",
+			  O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+			  RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (fd < 0)
+		return (int)fd;
+	*out = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = (int)fd };
+	if (!fstat(out->fd, &st))
+		out->at_root = vfs_at_root(w->vfs, &st);
+	return 0;
+}
+
+static int host_dotdot(struct walk *w)
+{
+	char name[PATH_MAX];
+	struct loc parent;
+	char *slash;
+	int err;
+
+	err = vfs_host_name(w->vfs, w->cur.fd, name, sizeof(name));
+	if (err)
+		return err;
+	slash = strrchr(name, '/');
+	if (!slash)
+		return -ENOENT;
+	*slash = '\0';
+	err = open_by_name(w, name, &parent);
+	if (!err)
+		walk_move(w, &parent);
+	return err;
+}
+
+static int walk_dotdot(struct walk *w)
+{
+	struct loc to = { .kind = LOC_PSEUDO };
+
+	if (!loc_is_dir(w->t, &w->cur))
+		return -ENOTDIR;
+	switch (w->cur.kind) {
+	case LOC_HOST:
+		if (w->cur.at_root == 1)
+			return 0;
+		if (w->cur.at_root == 0)
+			return host_dotdot(w);
+		to.node.at[0] = &dev_root;
+		walk_move(w, &to);
+		return 0;
+	case LOC_PSEUDO:
+		if (w->cur.node.depth) {
+			w->cur.node.depth--;
+			return 0;
+		}
+		root_loc(w->vfs, &to);
+		walk_move(w, &to);
+		return 0;
+	default:
+		return -ENOTDIR;
+	}
+}
+
+/* A host object of another device was entered: may we? */
+static int check_crossing(struct walk *w, int fd, const struct stat *st)
+{
+	struct statfs sfs;
+
+	if (st->st_dev == w->dev)
+		return 0;
+	if (fstatfs(fd, &sfs))
+		return -errno;
+	return sfs.f_type == PROC_MAGIC ? -EACCES : 0;
+}
+
+static int host_link(struct walk *w, int fd)
+{
+	char text[PATH_MAX];
+	ssize_t n = readlinkat(fd, "", text, sizeof(text));
+
+	if (n < 0)
+		return -errno;
+	if ((size_t)n >= sizeof(text))
+		return -ENAMETOOLONG;
+	return walk_push(w, text, (size_t)n);
+}
+
+static int enter_pseudo(struct walk *w, const struct pentry *top)
+{
+	struct loc to = { .kind = LOC_PSEUDO };
+
+	to.node.at[0] = top;
+	walk_move(w, &to);
+	return 0;
+}
+
+/* One step down from a host directory; links are followed if @follow. */
+static int host_step(struct walk *w, const char *name, bool follow)
+{
+	const struct pentry *top;
+	struct loc to = { .kind = LOC_HOST, .owned = true };
+	struct stat st;
+	int err;
+
+	top = w->cur.at_root == 1 ? pseudo_mount(name) : NULL;
+	if (top)
+		return enter_pseudo(w, top);
+	to.fd = openat(w->cur.fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (to.fd < 0)
+		return -errno;
+	err = fstat(to.fd, &st) ? -errno : check_crossing(w, to.fd, &st);
+	if (!err && S_ISLNK(st.st_mode) && follow) {
+		err = host_link(w, to.fd);
+		close(to.fd);
+		return err;
+	}
+	if (err) {
+		close(to.fd);
+		return err;
+	}
+	if (S_ISDIR(st.st_mode))
+		to.at_root = vfs_at_root(w->vfs, &st);
+	walk_move(w, &to);
+	w->dev = st.st_dev;
+	return 0;
+}
+
+/* A link of procfs that leads to an object, or a mount on devfs. */
+static int pseudo_magic(struct walk *w, const struct pnode *n)
+{
+	struct loc to = { 0 };
+	int err;
+
+	if (S_ISLNK(pnode_entry(n)->mode)) {
+		if (w->flags & (WALK_NO_MAGICLINKS | WALK_NO_SYMLINKS) ||
+		    ++w->links > MAX_LINKS)
+			return -ELOOP;
+	}
+	err = pnode_entry(n)->follow(w->t, n, &to);
+	if (!err)
+		walk_move(w, &to);
+	return err;
+}
+
+static int pseudo_step(struct walk *w, const char *name, bool follow)
+{
+	char text[PATH_MAX];
+	const struct pentry *e;
+	struct loc to = { .kind = LOC_PSEUDO };
+	ssize_t n;
+	int err;
+
+	err = pseudo_lookup(w->t, &w->cur.node, name, &to.node);
+	if (err)
+		return err;
+	e = pnode_entry(&to.node);
+	if (e->follow && (follow || !S_ISLNK(e->mode)))
+		return pseudo_magic(w, &to.node);
+	if (S_ISLNK(e->mode) && follow) {
+		n = e->readlink(w->t, &to.node, text, sizeof(text));
+		return n < 0 ? (int)n : walk_push(w, text, (size_t)n);
+	}
+	walk_move(w, &to);
+	return 0;
+}
+
+static int walk_step(struct walk *w, const char *name, bool follow)
+{
+	if (!strcmp(name, "."))
+		return loc_is_dir(w->t, &w->cur) ? 0 : -ENOTDIR;
+	if (!strcmp(name, ".."))
+		return walk_dotdot(w);
+	switch (w->cur.kind) {
+	case LOC_HOST:
+		return host_step(w, name, follow);
+	case LOC_PSEUDO:
+		return pseudo_step(w, name, follow);
+	default:
+		return -ENOTDIR;
+	}
+}
+
+/*
+ * Let the host do all but the last component of what is left, if it can: after
+ * one step into another mount, the rest of a path is ordinary again.
+ */
+static int walk_shortcut(struct walk *w)
+{
+	struct base base = { .loc = &w->cur };
+	struct loc to = { .kind = LOC_HOST, .owned = true };
+	uint64_t resolve;
+	const char *rest;
+	char *slash;
+	struct stat st;
+	int dir;
+	long fd;
+
+	slash = w->rest + strlen(w->rest);
+	while (slash > w->rest && slash[-1] == '/')
+		slash--;
+	slash = memrchr(w->rest, '/', (size_t)(slash - w->rest));
+	if (!slash || has_dotdot(w->rest))
+		return 0;
+	*slash = '\0';
+	if (!fast_path(w->vfs, &base, w->rest, &dir, &rest, &resolve)) {
+		*slash = '/';
+		return 0;
+	}
+	fd = host_openat2(dir, rest, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+			  resolve);
+	*slash = '/';
+	if (fd < 0)
+		return fast_path_failed((int)fd) ? 0 : (int)fd;
+	to.fd = (int)fd;
+	walk_move(w, &to);
+	w->rest = slash;
+	if (!fstat(to.fd, &st))
+		w->dev = st.st_dev;
+	return 0;
+}
+
+static int walk_start(struct walk *w, struct task *t, const struct base *base,
+		      const char *path, unsigned int flags)
+{
+	size_t len = strlen(path);
+
+	w->t = t;
+	w->vfs = task_vfs(t);
+	w->flags = flags;
+	w->links = 0;
+	w->dev = 0;
+	w->rest = w->buf + sizeof(w->buf) - len - 1;
+	memcpy(w->rest, path, len + 1);
+	w->cur = *base->loc;
+	w->cur.owned = false;
+	/* The base keeps its own file for as long. */
+	if (w->cur.kind == LOC_FILE)
+		file_get(w->cur.file);
+	else
+		w->cur.file = NULL;
+	return 0;
+}
+
+/*
+ * Walk until nothing is left, or with @last until only the last component is.
+ * A link at the end counts as the last component unless it is followed.
+ */
+static int walk_run(struct walk *w, struct last *last)
+{
+	char name[NAME_MAX + 1];
+	unsigned int links;
+	bool end, follow;
+	dev_t dev;
+	ssize_t n;
+	int err;
+
+	for (;;) {
+		n = walk_next(w, name);
+		if (n <= 0)
+			break;
+		end = !w->rest[strspn(w->rest, "/")];
+		if (end && last)
+			break;
+		follow = !end || *w->rest || !(w->flags & WALK_NOFOLLOW);
+		links = w->links;
+		dev = w->dev;
+		err = walk_step(w, name, follow);
+		if (!err && (w->links != links || w->dev != dev) &&
+		    w->cur.kind == LOC_HOST)
+			err = walk_shortcut(w);
+		if (err)
+			return err;
+	}
+	if (n < 0)
+		return (int)n;
+	if (last) {
+		strcpy(last->name, n ? name : "/");
+		last->slash = n && *w->rest;
+	}
+	return 0;
+}
+
+/* Hand the place over: nothing in it is borrowed from the walk's base. */
+static int walk_finish(struct walk *w, struct loc *out)
+{
+	int err = 0;
+
+	if (w->cur.kind == LOC_HOST && !w->cur.owned && !w->cur.file)
+		err = loc_dup(&w->cur, out);
+	else
+		*out = w->cur;
+	return err;
+}
+
+static int slow_walk(struct task *t, const struct base *base, const char *path,
+		     unsigned int flags, struct loc *out)
+{
+	size_t len = strlen(path);
+	struct walk w;
+	int err;
+
+	walk_start(&w, t, base, path, flags);
+	err = walk_run(&w, NULL);
+	if (!err && (flags & WALK_DIRECTORY || (len && path[len - 1] == '/')) &&
+	    !loc_is_dir(t, &w.cur))
+		err = -ENOTDIR;
+	if (!err)
+		return walk_finish(&w, out);
+	loc_put(&w.cur);
+	return err;
+}
+
+/* O_PATH flags for the host's part of a walk. */
+static int walk_host_flags(unsigned int flags)
+{
+	return O_PATH | O_CLOEXEC | (flags & WALK_NOFOLLOW ? O_NOFOLLOW : 0) |
+	       (flags & WALK_DIRECTORY ? O_DIRECTORY : 0);
+}
+
+static int walk_from(struct task *t, const struct base *base,
+		     const char *path, unsigned int flags, struct loc *out)
+{
+	uint64_t resolve;
+	const char *rest;
+	long fd;
+	int dir;
+
+	*out = (struct loc){ .kind = LOC_HOST, .owned = true };
+	if (!(flags & (WALK_NO_SYMLINKS | WALK_NO_MAGICLINKS)) &&
+	    fast_path(task_vfs(t), base, path, &dir, &rest, &resolve)) {
+		fd = host_openat2(dir, rest, walk_host_flags(flags), 0,
+				  resolve);
+		out->fd = (int)fd;
+		if (fd >= 0)
+			return 0;
+		if (!fast_path_failed((int)fd))
+			return (int)fd;
+	}
+	return slow_walk(t, base, path, flags, out);
+}
+
+/* The base itself: borrows what the base borrows, keeps its references. */
+static int walk_empty(struct base *base, struct loc *out)
+{
+	int err = 0;
+
+	if (base->cwd)
+		err = loc_dup(base->loc, out);
+	else
+		*out = *base->loc;
+	out->owned = base->cwd && out->kind == LOC_HOST;
+	/* The file's reference goes along. */
+	out->file = base->file;
+	base->file = NULL;
+	return err;
+}
+
+int walk(struct task *t, int dirfd, const char *path, unsigned int flags,
+	 struct loc *out)
+{
+	struct base base;
+	int err;
+
+	if (!path[0] && !(flags & WALK_EMPTY))
+		return -ENOENT;
+	err = base_get(t, dirfd, path, &base);
+	if (!err)
+		err = path[0] ? walk_from(t, &base, path, flags, out) :
+				walk_empty(&base, out);
+	base_put(&base);
+	return err;
+}
+
+/* parents */
+
+/* Split off the last component; false if it is too long. */
+static bool split_last(const char *path, size_t *parent_len, struct last *last)
+{
+	size_t end = strlen(path), start;
+
+	last->slash = end && path[end - 1] == '/';
+	while (end && path[end - 1] == '/')
+		end--;
+	start = end;
+	while (start && path[start - 1] != '/')
+		start--;
+	if (end - start > NAME_MAX)
+		return false;
+	memcpy(last->name, path + start, end - start);
+	last->name[end - start] = '\0';
+	if (!end)
+		strcpy(last->name, "/");
+	*parent_len = start;
+	return true;
+}
+
+static int slow_parent(struct task *t, const struct base *base,
+		       const char *path, struct loc *dir, struct last *last)
+{
+	struct walk w;
+	int err;
+
+	walk_start(&w, t, base, path, 0);
+	err = walk_run(&w, last);
+	if (!err && !loc_is_dir(t, &w.cur))
+		err = -ENOTDIR;
+	if (!err)
+		return walk_finish(&w, dir);
+	loc_put(&w.cur);
+	return err;
+}
+
+/* If @dir/@last is a link, its text: 1; 0 if it is none; or -errno. */
+static int link_text(struct task *t, const struct loc *dir,
+		     const struct last *last, char *text)
+{
+	struct pnode n;
+	ssize_t len;
+
+	if (!name_is_plain(last->name))
+		return 0;
+	if (dir->kind == LOC_PSEUDO) {
+		if (pseudo_lookup(t, &dir->node, last->name, &n) ||
+		    !pnode_entry(&n)->readlink || pnode_entry(&n)->follow)
+			return 0;
+		len = pnode_entry(&n)->readlink(t, &n, text, PATH_MAX - 1);
+	} else {
+		len = readlinkat(dir->fd, last->name, text, PATH_MAX);
+		if (len < 0)
+			return 0;
+	}
+	if (len < 0)
+		return (int)len;
+	if (len >= PATH_MAX)
+		return -ENAMETOOLONG;
+	text[len] = '\0';
+	return 1;
+}
+
+/* Follow links at the end, each from the directory that it is in. */
+static int follow_last(struct task *t, struct loc *dir, struct last *last)
+{
+	char text[PATH_MAX];
+	struct base base;
+	struct loc next;
+	int links, ret;
+
+	for (links = 0; links <= MAX_LINKS; links++) {
+		ret = link_text(t, dir, last, text);
+		if (ret <= 0)
+			return ret;
+		base = (struct base){ .loc = dir };
+		if (text[0] == '/') {
+			root_loc(task_vfs(t), &base.storage);
+			base.loc = &base.storage;
+		}
+		ret = slow_parent(t, &base, text, &next, last);
+		if (ret)
+			return ret;
+		loc_put(dir);
+		*dir = next;
+	}
+	return -ELOOP;
+}
+
+static int fast_parent(struct task *t, struct base *base, const char *path,
+		       size_t parent_len, struct loc *dir)
+{
+	char parent[PATH_MAX];
+	uint64_t resolve;
+	const char *rest;
+	struct stat st;
+	int host_dir;
+	long fd;
+
+	if (parent_len == 0 || strspn(path, "/") == parent_len) {
+		int err = loc_is_dir(t, base->loc) ? 0 : -ENOTDIR;
+
+		return err ? err : walk_empty(base, dir);
+	}
+	memcpy(parent, path, parent_len);
+	parent[parent_len] = '\0';
+	if (!fast_path(task_vfs(t), base, parent, &host_dir, &rest, &resolve))
+		return -EXDEV;
+	fd = host_openat2(host_dir, rest, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+			  resolve);
+	if (fd < 0)
+		return (int)fd;
+	*dir = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = (int)fd };
+	if (has_dotdot(parent) && !fstat(dir->fd, &st))
+		dir->at_root = vfs_at_root(task_vfs(t), &st);
+	return 0;
+}
+
+int walk_parent(struct task *t, int dirfd, const char *path, bool follow,
+		struct loc *dir, struct last *last)
+{
+	struct base base;
+	size_t parent_len;
+	int err;
+
+	if (!path[0])
+		return -ENOENT;
+	if (!split_last(path, &parent_len, last))
+		return -ENAMETOOLONG;
+	err = base_get(t, dirfd, path, &base);
+	if (!err) {
+		err = fast_parent(t, &base, path, parent_len, dir);
+		if (fast_path_failed(err))
+			err = slow_parent(t, &base, path, dir, last);
+	}
+	base_put(&base);
+	if (err || !follow)
+		return err;
+	err = follow_last(t, dir, last);
+	if (err)
+		loc_put(dir);
+	return err;
+}

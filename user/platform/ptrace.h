@@ -98,7 +98,7 @@ LIST_HEAD(ptrace_thread_list, ptrace_thread);
 
 /**
  * struct ptrace_process - a stub process
- * @pid: its id, also that of its leader
+ * @pid: its id, also that of its leader; 0 once it is dead and reaped
  * @refs: one for the address space, one for each traced thread
  * @nr_threads: parked and traced ones
  * @parked: threads without a context

@@ -62,6 +62,13 @@ static int submit(struct ptrace_platform *p, struct request *req)
 
 /* ---- in the master thread: one function per request ---- */
 
+/* The leader was found dead and has been reaped: its id is free for others. */
+static void bury(struct ptrace_process *proc)
+{
+	proc->dead = true;
+	proc->pid = 0;
+}
+
 static int call_leader(struct ptrace_platform *p, struct ptrace_process *proc,
 		       const struct ptrace_call *call, long *result)
 {
@@ -71,7 +78,7 @@ static int call_leader(struct ptrace_platform *p, struct ptrace_process *proc,
 		return -ECHILD;
 	err = ptrace_inject(p->stub, proc->pid, call, result);
 	if (err)
-		proc->dead = true;
+		bury(proc);
 	return err;
 }
 
@@ -109,11 +116,13 @@ static int run_new_thread(struct ptrace_platform *p, struct request *req)
 	return 0;
 }
 
-/* The kill is final: seccomp, signals or states of the threads cannot stop it. */
+/* Ends a process unless it has been buried. */
 static void kill_leader(pid_t pid)
 {
 	int status;
 
+	if (!pid)
+		return;
 	kill(pid, SIGKILL);
 	while (!ptrace_wait(pid, &status))
 		ptrace(PTRACE_CONT, pid, 0, 0);
@@ -147,9 +156,22 @@ static int adopt_process(struct ptrace_platform *p, struct ptrace_process *proc)
 	return 0;
 }
 
-static int run_new_process(struct ptrace_platform *p, struct request *req)
+static int clone_template(struct ptrace_platform *p, long *pid)
 {
 	const struct ptrace_call clone = { __NR_clone, { PTRACE_PROCESS_CLONE_FLAGS } };
+	int err;
+
+	if (!p->template_pid)
+		return -ECHILD;
+	err = ptrace_inject(p->stub, p->template_pid, &clone, pid);
+	/* Dead and reaped, like any other leader. */
+	if (err)
+		p->template_pid = 0;
+	return !err && *pid < 0 ? (int)*pid : err;
+}
+
+static int run_new_process(struct ptrace_platform *p, struct request *req)
+{
 	struct ptrace_process *proc;
 	long pid = 0;
 	int err;
@@ -159,9 +181,7 @@ static int run_new_process(struct ptrace_platform *p, struct request *req)
 		return -ENOMEM;
 	LIST_INIT(&proc->parked);
 	proc->refs = 1;
-	err = ptrace_inject(p->stub, p->template_pid, &clone, &pid);
-	if (!err && pid < 0)
-		err = (int)pid;
+	err = clone_template(p, &pid);
 	proc->pid = (pid_t)pid;
 	if (!err)
 		err = adopt_process(p, proc);
@@ -223,9 +243,16 @@ static int run_release(struct ptrace_platform *p, struct request *req)
 {
 	struct ptrace_process *proc = req->proc;
 	bool last;
+	int err;
 
-	if (!proc->dead && ptrace_unmap_all(p->stub, proc->pid, &p->base.vdso))
-		proc->dead = true;
+	if (!proc->dead) {
+		err = ptrace_unmap_all(p->stub, proc->pid, &p->base.vdso);
+		if (err == -ECHILD)
+			bury(proc);
+		/* One that cannot be emptied is never used again. */
+		if (err)
+			proc->dead = true;
+	}
 	pthread_mutex_lock(&p->lock);
 	last = !--proc->refs;
 	pthread_mutex_unlock(&p->lock);
@@ -331,8 +358,10 @@ static void end_all(struct ptrace_platform *p)
 {
 	struct ptrace_process *proc;
 
-	LIST_FOREACH(proc, &p->processes, link)
-		kill(proc->pid, SIGKILL);
+	LIST_FOREACH(proc, &p->processes, link) {
+		if (proc->pid)
+			kill(proc->pid, SIGKILL);
+	}
 	reap_orphans(p);
 	while ((proc = LIST_FIRST(&p->processes)))
 		end_process(p, proc);

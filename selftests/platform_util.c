@@ -74,8 +74,10 @@ int bench_new_address_space(struct bench *b, struct platform_address_space **as)
 		err = map_area(b, *as, BENCH_STACK, BENCH_STACK_OFFSET, PROT_READ | PROT_WRITE);
 	if (!err)
 		err = address_space_flush(*as, NULL);
-	if (err)
+	if (err) {
 		address_space_release(*as);
+		*as = NULL;
+	}
 	return err;
 }
 

@@ -455,7 +455,9 @@ void platform_get_stats(struct platform *p, struct platform_stats *out);
 
 /**
  * context_switch() - run the program until something happens
- * @ctx: context; the calling thread becomes its own thread
+ * @ctx: context; the calling thread becomes its own thread. If another thread
+ *	switched it before, that one must have called context_pull_full_state()
+ *	since, or have ended.
  * @as: address space to run in; may differ from call to call
  * @cpu: CPU to run on where detects_cpu_preemption, else -1
  * @ev: filled with the event
@@ -476,7 +478,8 @@ void platform_get_stats(struct platform *p, struct platform_stats *out);
  * Return: 0 with @ev filled. Otherwise -errno: the program cannot go on, and
  * the caller kills the task: -ECHILD: its stub died (killed from outside, out
  * of memory); -EINVAL: rip, fs_base or gs_base not a user address; -EFAULT or
- * -ENOMEM: a memory operation queued for this switch failed.
+ * -ENOMEM: a memory operation queued for this switch failed; -EBUSY: the thread
+ * that switched it before still holds some of its state.
  */
 static inline int context_switch(struct platform_context *ctx,
 				 struct platform_address_space *as, int cpu,

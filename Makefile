@@ -50,7 +50,7 @@ endif
 # --------------------------------------------------------------- sources --
 
 LIB_SRCS := $(sort $(wildcard user/platform/*.c user/platform/*.S user/sentry/*.c \
-		user/sentry/*/*.c user/lib/*.c))
+		user/sentry/*/*.c user/sentry/*/*.S))
 SANDRUN_SRCS := $(sort $(wildcard user/sandrun/*.c))
 TEST_SRCS := $(sort $(wildcard selftests/*_test.c))
 TESTLIB_SRCS := $(filter-out $(TEST_SRCS),$(sort $(wildcard selftests/*.c)))

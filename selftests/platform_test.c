@@ -596,39 +596,43 @@ TEST_F(platform, killed_while_idle)
 
 /* ---- signals from outside ---- */
 
+struct nuisance {
+	pid_t stub;
+	atomic_bool done;
+};
+
 static void *send_signals(void *arg)
 {
+	struct nuisance *n = arg;
 	const int signals[] = {
 		SIGUSR1, SIGTERM, SIGINT, SIGSEGV, SIGTRAP, SIGILL, SIGBUS, SIGFPE, SIGCHLD,
 		SIGURG, SIGALRM, SIGSYS, SIGSTOP, SIGCONT, SIGTSTP, SIGHUP, SIGRTMIN,
 	};
 	const size_t count = sizeof(signals) / sizeof(signals[0]);
 	const struct timespec moment = { .tv_nsec = 100000 };
-	pid_t stub = *(pid_t *)arg;
 	size_t i;
 
 	for (i = 0; i < 20 * count; i++) {
-		kill(stub, signals[i % count]);
+		kill(n->stub, signals[i % count]);
 		nanosleep(&moment, NULL);
 	}
-	*(volatile pid_t *)arg = 0;
+	n->done = true;
 	return NULL;
 }
 
 TEST_F(platform, stray_signals_are_no_events)
 {
 	struct bench *b = &self->b;
-	volatile pid_t stub;
-	uint64_t seen = 0;
+	struct nuisance n = { 0 };
+	uint64_t seen = 1;
 	pthread_t sender;
 
 	BENCH_LOAD(b, prog_count);
 	EXPECT_SYSCALL(b, 0);
-	seen = 1;
-	stub = bench_stub(b);
-	ASSERT_LT(0, stub);
-	ASSERT_EQ(0, pthread_create(&sender, NULL, send_signals, (void *)&stub));
-	while (stub || seen < 100) {
+	n.stub = bench_stub(b);
+	ASSERT_LT(0, n.stub);
+	ASSERT_EQ(0, pthread_create(&sender, NULL, send_signals, &n));
+	while (!n.done || seen < 100) {
 		ASSERT_EQ(0, bench_run(b));
 		ASSERT_EQ(PLATFORM_SYSCALL, b->ev.kind) TH_LOG("signal %d", b->ev.info.si_signo);
 		ASSERT_EQ(++seen, b->regs->rbx);
@@ -681,6 +685,7 @@ TEST_F(platform, no_stub_survives_the_sentry)
 	ASSERT_LE(0, sentry);
 	if (!sentry)
 		be_a_sentry(variant->platform, fds[1]);
+	close(fds[1]);
 	ASSERT_EQ(sizeof(stub), read(fds[0], &stub, sizeof(stub)));
 	ASSERT_LT(0, stub);
 	nanosleep(&moment, NULL);
@@ -688,7 +693,6 @@ TEST_F(platform, no_stub_survives_the_sentry)
 	EXPECT_EQ(sentry, waitpid(sentry, &status, 0));
 	EXPECT_TRUE(gone(stub));
 	close(fds[0]);
-	close(fds[1]);
 }
 
 TEST_HARNESS_MAIN

@@ -62,6 +62,8 @@ int64_t mm_map_file(struct task *t, uint64_t addr, uint64_t len, int prot,
 /* Number of tasks running in it: mm_get() is for references of any kind. */
 void mm_add_task(struct mm *mm);
 void mm_remove_task(struct mm *mm);
+/* Does more than one task run in it? */
+bool mm_is_shared(struct mm *mm);
 
 /**
  * mm_handle_fault() - a page fault of the program

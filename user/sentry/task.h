@@ -78,7 +78,7 @@ struct task {
 	unsigned long fault_count;
 	unsigned int personality;
 	char *strace_line; /* the call being traced; strace.c */
-	size_t strace_len;
+	size_t strace_len, strace_args;
 	char comm[16]; /* others read it under tasks_lock */
 	uint64_t set_child_tid; /* program addresses, 0: none */
 	uint64_t clear_child_tid;
@@ -144,7 +144,8 @@ struct thread_group {
 };
 
 /*
- * Create the first task of the sandbox. It has tid 1, no mm, fd_table or
+ * Create the first task of the sandbox, which k->init refers to: the caller gets
+ * no reference of its own. It has tid 1, no mm, fd_table or
  * fs_context yet: the caller fills them, loads a program with exec_load(), and
  * calls task_start().
  */

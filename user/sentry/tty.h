@@ -31,7 +31,7 @@ struct task;
  * @arg: program address or value
  *
  * Carries out TIOCGPGRP, TIOCSPGRP, TIOCGSID, TIOCSCTTY, TIOCNOTTY. For
- * requests that change the terminal (TCSETS and the like, TIOCSWINSZ, TCFLSH,
+ * requests that change the terminal (TCSETS and the like, TCSBRK, TCFLSH,
  * ...) it stops callers in the background by SIGTTOU.
  *
  * Return: -ENOIOCTLCMD if the caller is to pass the request on to the host;

@@ -123,6 +123,11 @@ void mm_add_task(struct mm *mm)
 	pthread_mutex_unlock(&mm->lock);
 }
 
+bool mm_is_shared(struct mm *mm)
+{
+	return atomic_load(&mm->nr_tasks) > 1;
+}
+
 void mm_remove_task(struct mm *mm)
 {
 	pthread_mutex_lock(&mm->lock);

@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include "sentry/task/internal.h"
+#include "sentry/task/table.h"
 
 #define CLONE_NEWNS_ALL                                                    \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |     \
@@ -32,7 +33,7 @@ static int check_flags(struct task *t, uint64_t flags)
 		return -EINVAL;
 	if ((flags & CLONE_THREAD) && (flags & (CLONE_NEWUSER | CLONE_NEWPID)))
 		return -EINVAL;
-	if ((flags & CLONE_PARENT) && t->tg == t->kernel->init->tg)
+	if ((flags & CLONE_PARENT) && t->tg->tgid == 1)
 		return -EINVAL;
 	/* There are no descriptors for processes. */
 	if (flags & CLONE_PIDFD)

@@ -162,7 +162,7 @@ static void init_signals(struct task *t)
  * Host signals are read by task_wait_all(), so nobody takes them before. Those
  * that tell of a fault of the sentry itself stay open.
  */
-static void block_host_signals(void)
+static void block_host_signals(struct kernel *k)
 {
 	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL,
 				      SIGTRAP };
@@ -172,7 +172,7 @@ static void block_host_signals(void)
 	sigfillset(&set);
 	for (i = 0; i < ARRAY_SIZE(faults); i++)
 		sigdelset(&set, faults[i]);
-	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	pthread_sigmask(SIG_SETMASK, &set, &k->tids->host_mask);
 }
 
 /* A session of its own with one process group, as a login shell has. */
@@ -190,6 +190,7 @@ static void publish_init(struct task *t)
 	TAILQ_INSERT_TAIL(&k->tids->groups, tg, all_link);
 	thread_group_get(tg);
 	task_publish_locked(t);
+	/* The reference of task_alloc() becomes that of k->init. */
 	k->init = t;
 	pthread_mutex_unlock(&k->tasks_lock);
 }
@@ -218,7 +219,7 @@ int task_create_init(struct kernel *k, struct task **out)
 	err = task_kick_init();
 	if (err)
 		goto out_task;
-	block_host_signals();
+	block_host_signals(k);
 	publish_init(t);
 	err = tty_init(k, t->tg);
 	if (!err)
@@ -229,7 +230,7 @@ int task_create_init(struct kernel *k, struct task **out)
 	return 0;
 
 out_published:
-	tasks_destroy(k);
+	tasks_release(k);
 	return err;
 out_task:
 	task_put(t);

@@ -169,6 +169,7 @@ static void group_dead_locked(struct thread_group *tg)
 
 	tg->status = tg->sig.exiting ? tg->sig.exit_status :
 				       tg->leader->exit_status;
+	process_timers_stop(tg);
 	if (tg->sid == tg->tgid)
 		tty_session_exit_locked(tg);
 	pgrp_exit_locked(tg);
@@ -244,7 +245,8 @@ static void exit_user_memory(struct task *t)
 	if (!t->mm)
 		return;
 	futex_exit_robust_list(t);
-	if (t->clear_child_tid) {
+	/* Alone, it would only break a page's copy-on-write for nobody. */
+	if (t->clear_child_tid && mm_is_shared(t->mm)) {
 		put_user_u32(t, t->clear_child_tid, 0);
 		futex_wake_addr(t, t->clear_child_tid, true, 1);
 	}
@@ -300,6 +302,10 @@ static void become_leader_locked(struct task *t)
 	t->tid = tg->tgid;
 	tid_bind_locked(k, t->tid, t);
 	tg->leader = t;
+	if (k->init == old) {
+		k->init = task_get(t);
+		task_put(old);
+	}
 	task_put(old);
 }
 

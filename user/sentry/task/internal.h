@@ -44,6 +44,7 @@ struct tty;
  *	last thread is gone
  * @ending: no new tasks
  * @init_orphaned: nobody on the host could continue a stopped init
+ * @host_mask: signal mask of the main thread to be restored at the end
  *
  * Protected by kernel.tasks_lock, but for @event_fd.
  */
@@ -58,6 +59,7 @@ struct tid_table {
 	int event_fd;
 	bool ending;
 	bool init_orphaned;
+	sigset_t host_mask;
 };
 
 /* tids.c */
@@ -84,9 +86,6 @@ void thread_group_put(struct thread_group *tg);
 void task_publish_locked(struct task *t);
 /* The task's files, mm and context go; the struct stays. */
 void task_release_resources(struct task *t);
-
-/* host.c: end everything that task_create_init() began */
-void tasks_destroy(struct kernel *k);
 
 /* cred.c */
 void cred_init_caps(struct cred *c);
@@ -166,8 +165,12 @@ void thread_group_rusage(struct thread_group *tg, struct rusage *ru);
 /* time/ */
 /* CLOCK_MONOTONIC in ns when a valid relative timeout is over; saturates. */
 uint64_t deadline_after(const struct timespec *ts);
+/* The same for a valid time on a clock; one that is past gives the past. */
+uint64_t deadline_at(clockid_t clock, const struct timespec *ts);
 int process_timers_create(struct thread_group *tg);
 void process_timers_destroy(struct thread_group *tg);
+/* The process ends: disarm and delete all. */
+void process_timers_stop(struct thread_group *tg);
 void process_timers_exec(struct thread_group *tg);
 /* A SIGEV_SIGNAL timer's signal is being delivered: its overrun count. */
 void posix_timer_delivered(struct thread_group *tg, siginfo_t *info);

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "sentry/task/internal.h"
+#include "sentry/task/table.h"
 
 #ifndef __WNOTHREAD
 #define __WNOTHREAD 0x20000000

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sched.c - scheduling: affinity, priority, policy
+ *
+ * Applied to the host thread of a task, which is what the sentry has; on a
+ * platform that runs the program on threads of its own those do not follow.
+ */
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "sentry/task/internal.h"
+#include "sentry/task/table.h"
+
+#define NICE_MIN (-20)
+#define NICE_MAX 19
+
+/* The task with this id, 0 for the caller, with a reference; or NULL. */
+static struct task *find(struct task *t, uint64_t pid)
+{
+	return (pid_t)pid ? task_find(t->kernel, (pid_t)pid) : task_get(t);
+}
+
+long sys_sched_yield(struct task *t, const uint64_t *args)
+{
+	sched_yield();
+	return 0;
+}
+
+long sys_sched_getaffinity(struct task *t, const uint64_t *args)
+{
+	unsigned char mask[1024];
+	size_t size = MIN(args[1], sizeof(mask));
+	struct task *o;
+	long n;
+
+	if (size & (sizeof(long) - 1))
+		return -EINVAL;
+	o = find(t, args[0]);
+	if (!o)
+		return -ESRCH;
+	n = syscall(SYS_sched_getaffinity, o->host_tid, size, mask);
+	if (n < 0)
+		n = -errno;
+	task_put(o);
+	if (n > 0 && copy_to_user(t, args[2], mask, (size_t)n))
+		return -EFAULT;
+	return n;
+}
+
+long sys_sched_setaffinity(struct task *t, const uint64_t *args)
+{
+	unsigned char mask[1024];
+	size_t size = MIN(args[1], sizeof(mask));
+	struct task *o;
+	long ret;
+
+	if (copy_from_user(t, mask, args[2], size))
+		return -EFAULT;
+	o = find(t, args[0]);
+	if (!o)
+		return -ESRCH;
+	ret = syscall(SYS_sched_setaffinity, o->host_tid, size, mask);
+	if (ret < 0)
+		ret = -errno;
+	task_put(o);
+	return ret;
+}
+
+static long for_existing(struct task *t, uint64_t pid, long value)
+{
+	struct task *o;
+
+	if ((pid_t)pid < 0)
+		return -EINVAL;
+	o = find(t, pid);
+	if (!o)
+		return -ESRCH;
+	task_put(o);
+	return value;
+}
+
+long sys_sched_getscheduler(struct task *t, const uint64_t *args)
+{
+	return for_existing(t, args[0], SCHED_OTHER);
+}
+
+long sys_sched_getparam(struct task *t, const uint64_t *args)
+{
+	long err = for_existing(t, args[0], 0);
+
+	return err ? err : put_user_u32(t, args[1], 0);
+}
+
+static int check_param(struct task *t, uint64_t addr, int policy)
+{
+	uint32_t priority;
+
+	if (!addr)
+		return -EINVAL;
+	if (get_user_u32(t, &priority, addr))
+		return -EFAULT;
+	switch (policy) {
+	case SCHED_OTHER:
+	case SCHED_BATCH:
+	case SCHED_IDLE:
+		return priority ? -EINVAL : 0;
+	case SCHED_FIFO:
+	case SCHED_RR:
+		return priority < 1 || priority > 99 ? -EINVAL : -EPERM;
+	default:
+		return -EINVAL;
+	}
+}
+
+long sys_sched_setscheduler(struct task *t, const uint64_t *args)
+{
+	int policy = (int)args[1] & ~SCHED_RESET_ON_FORK;
+	int err = check_param(t, args[2], policy);
+
+	return err ? err : for_existing(t, args[0], 0);
+}
+
+long sys_sched_setparam(struct task *t, const uint64_t *args)
+{
+	int err = check_param(t, args[1], SCHED_OTHER);
+
+	return err ? err : for_existing(t, args[0], 0);
+}
+
+long sys_sched_get_priority_max(struct task *t, const uint64_t *args)
+{
+	int ret = sched_get_priority_max((int)args[0]);
+
+	return ret < 0 ? -errno : ret;
+}
+
+long sys_sched_get_priority_min(struct task *t, const uint64_t *args)
+{
+	int ret = sched_get_priority_min((int)args[0]);
+
+	return ret < 0 ? -errno : ret;
+}
+
+long sys_sched_rr_get_interval(struct task *t, const uint64_t *args)
+{
+	struct timespec ts = { 0 };
+	long err = for_existing(t, args[0], 0);
+
+	return err ? err : copy_to_user(t, args[1], &ts, sizeof(ts));
+}
+
+long sys_getcpu(struct task *t, const uint64_t *args)
+{
+	unsigned int cpu = 0, node = 0;
+
+	if (getcpu(&cpu, &node))
+		return -errno;
+	if (args[0] && put_user_u32(t, args[0], cpu))
+		return -EFAULT;
+	if (args[1] && put_user_u32(t, args[1], node))
+		return -EFAULT;
+	return 0;
+}
+
+/* Whom getpriority() and setpriority() mean. */
+static bool priority_match(struct task *t, struct thread_group *tg, int which,
+			   id_t who)
+{
+	switch (which) {
+	case PRIO_PROCESS:
+		return who ? tg->tgid == (pid_t)who : tg == t->tg;
+	case PRIO_PGRP:
+		return tg->pgid == (who ? (pid_t)who : t->tg->pgid);
+	default:
+		return tg->leader->cred.uid == (who ? who : t->cred.uid);
+	}
+}
+
+long sys_getpriority(struct task *t, const uint64_t *args)
+{
+	int which = (int)args[0];
+	struct thread_group *tg;
+	long best = -ESRCH;
+
+	if (which > PRIO_USER || which < PRIO_PROCESS)
+		return -EINVAL;
+	pthread_mutex_lock(&t->kernel->tasks_lock);
+	TAILQ_FOREACH(tg, &t->kernel->tids->groups, all_link)
+		if (priority_match(t, tg, which, (id_t)args[1]))
+			best = MAX(best, 20 - tg->nice);
+	pthread_mutex_unlock(&t->kernel->tasks_lock);
+	return best;
+}
+
+static int set_nice_locked(struct thread_group *tg, int nice)
+{
+	struct task *o;
+
+	if (nice < tg->nice &&
+	    20 - nice > (int)tg->rlimits[RLIMIT_NICE].rlim_cur)
+		return -EACCES;
+	tg->nice = nice;
+	TAILQ_FOREACH(o, &tg->tasks, tg_link)
+		if (!o->exiting && o->host_tid)
+			setpriority(PRIO_PROCESS, (id_t)o->host_tid, nice);
+	return 0;
+}
+
+long sys_setpriority(struct task *t, const uint64_t *args)
+{
+	int which = (int)args[0], nice = (int)args[2];
+	struct thread_group *tg;
+	long ret = -ESRCH;
+
+	if (which > PRIO_USER || which < PRIO_PROCESS)
+		return -EINVAL;
+	nice = MAX(NICE_MIN, MIN(nice, NICE_MAX));
+	pthread_mutex_lock(&t->kernel->tasks_lock);
+	TAILQ_FOREACH(tg, &t->kernel->tids->groups, all_link)
+		if (priority_match(t, tg, which, (id_t)args[1]))
+			ret = set_nice_locked(tg, nice);
+	pthread_mutex_unlock(&t->kernel->tasks_lock);
+	return ret;
+}

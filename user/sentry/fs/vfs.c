@@ -177,9 +177,8 @@ int vfs_init(struct kernel *k, const char *root)
 	/* Without it, /dev/shm is simply not there. */
 	mount_add(vfs, "/dev/shm", "/dev/shm");
 	vfs->covered = is_mount_point(vfs, "proc") && is_mount_point(vfs, "dev");
-	/* Modes are the program's business, and so are broken pipes. */
+	/* Modes are the program's business. */
 	vfs->umask = umask(0);
-	signal(SIGPIPE, SIG_IGN);
 	return 0;
 }
 

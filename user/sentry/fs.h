@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -87,6 +88,7 @@ struct file_ops {
  * @host_shared: host_fd's open file description belongs to others too (stdio):
  *	its host flags are not ours to change
  * @at_root: host directory that is the top of mount number at_root - 1
+ * @watchers: epoll items that watch it; fs/epoll.c
  * @pos: position, for kinds that keep their own; under @lock
  * @priv: belongs to @ops
  */
@@ -98,6 +100,7 @@ struct file {
 	bool host_poll;
 	bool host_shared;
 	uint8_t at_root;
+	LIST_HEAD(, epoll_item) watchers;
 	pthread_mutex_t lock;
 	off_t pos;
 	void *priv;

@@ -325,6 +325,36 @@ int pipe_pair(int flags, struct file *ends[2]);
 ssize_t pipe_size(struct file *f);
 long pipe_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg);
 
+/* poll.c */
+
+/* Deadline for a time from now; 0 for no time at all. */
+uint64_t poll_deadline(uint64_t ns);
+/* From a struct timespec of the program; FOREVER if there is none. */
+int poll_import_timeout(struct task *t, uint64_t addr, uint64_t *deadline);
+/* Take on the program's signal mask for a wait, if it gave one. */
+int poll_import_sigmask(struct task *t, uint64_t addr, uint64_t size,
+			bool *saved);
+
+/**
+ * struct queue_poll - a wait for a queue and for a descriptor of the host
+ * @t: who waits
+ * @q: the queue
+ * @w: on it
+ * @kick_fd: ends a sleep in the host; -1 until there is such a sleep
+ */
+struct queue_poll {
+	struct task *t;
+	struct wait_queue *q;
+	struct waiter w;
+	int kick_fd;
+};
+
+void queue_poll_begin(struct queue_poll *qp, struct task *t,
+		      struct wait_queue *q);
+void queue_poll_end(struct queue_poll *qp);
+/* Until @q is woken or @host_fd (or -1) can be read: as task_block(). */
+int queue_poll_sleep(struct queue_poll *qp, int host_fd, uint64_t deadline);
+
 /* epoll.c: a file goes away, and with it what watches it. */
 void epoll_forget(struct file *f);
 

@@ -360,6 +360,80 @@ long pipe_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
 				     pipe_resize(p, (unsigned int)arg);
 }
 
+/*
+ * Copy bytes from one pipe to another without reading them; never sleeps with
+ * anything half done, as what is copied comes out of one look at the input.
+ */
+static long pipe_tee(struct pipe *in, struct pipe *out, size_t len)
+{
+	char buf[PIPE_BUF];
+	struct iovec iov = { buf, 0 };
+
+	pthread_mutex_lock(&in->lock);
+	iov.iov_len = MIN(MIN(len, sizeof(buf)), (size_t)pipe_used(in));
+	if (iov.iov_len)
+		ring_move(in, &iov, 1, 0, iov.iov_len, false);
+	len = in->writers || iov.iov_len ? 1 : 0;
+	pthread_mutex_unlock(&in->lock);
+	if (!iov.iov_len)
+		return len ? -EAGAIN : 0;
+	return pipe_try_write(out, &iov, 1, 0, iov.iov_len);
+}
+
+/* Wait for both pipes in turn: each is looked at again after a wake-up. */
+static long pipe_tee_wait(struct task *t, struct pipe *in, struct pipe *out,
+			  size_t len)
+{
+	struct waiter r, w;
+	long n, err = 0;
+
+	waiter_init(&r, t);
+	waiter_init(&w, t);
+	wait_queue_add(&in->read_wait, &r);
+	wait_queue_add(&out->write_wait, &w);
+	while ((n = pipe_tee(in, out, len)) == -EAGAIN && !err)
+		err = task_block(t, FOREVER);
+	wait_queue_remove(&out->write_wait, &w);
+	wait_queue_remove(&in->read_wait, &r);
+	return n == -EAGAIN ? err : n;
+}
+
+#define TEE_NONBLOCK 2u
+
+static long tee_files(struct task *t, struct file *in, struct file *out,
+		      size_t len, unsigned int flags)
+{
+	long n;
+
+	if (in->ops != &pipe_ops || out->ops != &pipe_ops ||
+	    in->priv == out->priv)
+		return -EINVAL;
+	if (!file_readable(in) || !file_writable(out))
+		return -EBADF;
+	if (!len)
+		return 0;
+	n = pipe_tee(in->priv, out->priv, len);
+	if (n == -EAGAIN && !(flags & TEE_NONBLOCK))
+		n = pipe_tee_wait(t, in->priv, out->priv, len);
+	return n == -EPIPE ? file_sigpipe(t) : n;
+}
+
+long sys_tee(struct task *t, const uint64_t *args)
+{
+	struct file *in, *out;
+	long ret = -EBADF;
+
+	if (args[3] & ~0xfull)
+		return -EINVAL;
+	in = fd_get_io(t, (int)args[0]);
+	out = fd_get_io(t, (int)args[1]);
+	if (in && out)
+		ret = tee_files(t, in, out, args[2], (unsigned int)args[3]);
+	file_put(out);
+	file_put(in);
+	return ret;
+}
+
 static int pipe_fstat(struct task *t, struct file *f, struct stat *st)
 {
 	struct pipe *p = f->priv;

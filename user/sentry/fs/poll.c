@@ -265,9 +265,64 @@ static int do_poll(struct task *t, struct pollfd *fds, unsigned int n,
 	return ret == -EINTR || ret == -ERESTARTSYS ? -ERESTARTNOHAND : ret;
 }
 
+/* a queue and a descriptor of the host: for epoll */
+
+static void queue_poll_kick(struct waiter *w)
+{
+	struct queue_poll *qp = container_of(w, struct queue_poll, w);
+	uint64_t one = 1;
+
+	task_wake(qp->t);
+	if (write(qp->kick_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void queue_poll_begin(struct queue_poll *qp, struct task *t,
+		      struct wait_queue *q)
+{
+	qp->t = t;
+	qp->q = q;
+	qp->kick_fd = -1;
+	waiter_init(&qp->w, t);
+	wait_queue_add(q, &qp->w);
+}
+
+void queue_poll_end(struct queue_poll *qp)
+{
+	wait_queue_remove(qp->q, &qp->w);
+}
+
+int queue_poll_sleep(struct queue_poll *qp, int host_fd, uint64_t deadline)
+{
+	struct pollfd fds[2] = { { host_fd, POLLIN, 0 } };
+	struct poll_set s = { .t = qp->t, .host = fds, .n = 1 };
+	long n;
+
+	if (host_fd < 0)
+		return task_block(qp->t, deadline);
+	if (qp->kick_fd < 0) {
+		/* From now on wake-ups write to it; look once more for before. */
+		qp->kick_fd = kick_fd_get();
+		if (qp->kick_fd < 0)
+			return qp->kick_fd;
+		wait_queue_remove(qp->q, &qp->w);
+		kick_drain(qp->kick_fd);
+		qp->w.wake = queue_poll_kick;
+		wait_queue_add(qp->q, &qp->w);
+		return 0;
+	}
+	fds[1] = (struct pollfd){ qp->kick_fd, POLLIN, 0 };
+	n = poll_host(&s, deadline);
+	if (n > 0 && fds[1].revents)
+		kick_drain(qp->kick_fd);
+	if (n == 0)
+		return -ETIMEDOUT;
+	return n < 0 ? (int)restart_ret(n) : 0;
+}
+
 /* timeouts */
 
-static uint64_t deadline_in(uint64_t ns)
+uint64_t poll_deadline(uint64_t ns)
 {
 	uint64_t now = monotonic_ns();
 
@@ -276,7 +331,7 @@ static uint64_t deadline_in(uint64_t ns)
 	return ns < FOREVER - now ? now + ns : FOREVER;
 }
 
-static int import_timeout(struct task *t, uint64_t addr, uint64_t *deadline)
+int poll_import_timeout(struct task *t, uint64_t addr, uint64_t *deadline)
 {
 	struct timespec ts;
 
@@ -288,7 +343,7 @@ static int import_timeout(struct task *t, uint64_t addr, uint64_t *deadline)
 	if (ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= 1000000000)
 		return -EINVAL;
 	if ((uint64_t)ts.tv_sec < FOREVER / 1000000000u - 1)
-		*deadline = deadline_in(timespec_to_ns(&ts));
+		*deadline = poll_deadline(timespec_to_ns(&ts));
 	return 0;
 }
 
@@ -308,8 +363,8 @@ static void export_timeout(struct task *t, uint64_t addr, uint64_t deadline,
 	(void)copy_to_user(t, addr, ts, sizeof(ts));
 }
 
-static int import_sigmask(struct task *t, uint64_t addr, uint64_t size,
-			  bool *saved)
+int poll_import_sigmask(struct task *t, uint64_t addr, uint64_t size,
+			bool *saved)
 {
 	sigmask_t mask;
 
@@ -369,7 +424,7 @@ long sys_poll(struct task *t, const uint64_t *args)
 {
 	int ms = (int)args[2];
 	uint64_t deadline = ms < 0 ? FOREVER :
-				     deadline_in((uint64_t)ms * 1000000u);
+				     poll_deadline((uint64_t)ms * 1000000u);
 	long ret = poll_fds(t, args[0], (unsigned int)args[1], deadline);
 
 	if (ret != -ERESTARTNOHAND)
@@ -387,9 +442,9 @@ long sys_ppoll(struct task *t, const uint64_t *args)
 	bool saved;
 	long ret;
 
-	ret = import_timeout(t, args[2], &deadline);
+	ret = poll_import_timeout(t, args[2], &deadline);
 	if (!ret)
-		ret = import_sigmask(t, args[3], args[4], &saved);
+		ret = poll_import_sigmask(t, args[3], args[4], &saved);
 	if (ret)
 		return ret;
 	ret = poll_fds(t, args[0], (unsigned int)args[1], deadline);
@@ -531,7 +586,7 @@ long sys_select(struct task *t, const uint64_t *args)
 		if ((int64_t)tv[0] < 0 || (int64_t)tv[1] < 0)
 			return -EINVAL;
 		if (tv[0] < FOREVER / 2000000000u && tv[1] < FOREVER / 2000u)
-			deadline = deadline_in(tv[0] * 1000000000u +
+			deadline = poll_deadline(tv[0] * 1000000000u +
 					       tv[1] * 1000u);
 	}
 	ret = select_fds(t, args, deadline);
@@ -547,9 +602,9 @@ long sys_pselect6(struct task *t, const uint64_t *args)
 
 	if (args[5] && copy_from_user(t, sig, args[5], sizeof(sig)))
 		return -EFAULT;
-	ret = import_timeout(t, args[4], &deadline);
+	ret = poll_import_timeout(t, args[4], &deadline);
 	if (!ret)
-		ret = import_sigmask(t, sig[0], sig[1], &saved);
+		ret = poll_import_sigmask(t, sig[0], sig[1], &saved);
 	if (ret)
 		return ret;
 	ret = select_fds(t, args, deadline);

@@ -113,6 +113,20 @@ static const struct syscall_desc descs[] = {
 	SYSCALL(faccessat2, "asox"),
 	SYSCALL_PART(ioctl, "fxx",
 		     "terminals, FIOCLEX, FIONCLEX, FIONBIO, FIONREAD"),
+	SYSCALL(eventfd, "u"),
+	SYSCALL(eventfd2, "ux"),
+	SYSCALL(timerfd_create, "dx"),
+	SYSCALL(timerfd_settime, "fxpp"),
+	SYSCALL(timerfd_gettime, "fp"),
+	SYSCALL_PART(memfd_create, "sx", "no huge pages"),
+	SYSCALL(epoll_create, "d"),
+	SYSCALL(epoll_create1, "x"),
+	SYSCALL_PART(epoll_ctl, "fdfp",
+		     "one registration per host file; an instance in another does not tell of host files"),
+	SYSCALL(epoll_wait, "fpdd"),
+	SYSCALL(epoll_pwait, "fpddpu"),
+	SYSCALL(epoll_pwait2, "fpdppu"),
+	SYSCALL(tee, "ffux"),
 };
 
 SYSCALL_GROUP(fs_syscalls, descs);

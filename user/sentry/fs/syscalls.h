@@ -110,6 +110,19 @@ long sys_openat2(struct task *t, const uint64_t *args);
 long sys_close_range(struct task *t, const uint64_t *args);
 long sys_faccessat2(struct task *t, const uint64_t *args);
 long sys_ioctl(struct task *t, const uint64_t *args);
+long sys_eventfd(struct task *t, const uint64_t *args);
+long sys_eventfd2(struct task *t, const uint64_t *args);
+long sys_timerfd_create(struct task *t, const uint64_t *args);
+long sys_timerfd_settime(struct task *t, const uint64_t *args);
+long sys_timerfd_gettime(struct task *t, const uint64_t *args);
+long sys_memfd_create(struct task *t, const uint64_t *args);
+long sys_epoll_create(struct task *t, const uint64_t *args);
+long sys_epoll_create1(struct task *t, const uint64_t *args);
+long sys_epoll_ctl(struct task *t, const uint64_t *args);
+long sys_epoll_wait(struct task *t, const uint64_t *args);
+long sys_epoll_pwait(struct task *t, const uint64_t *args);
+long sys_epoll_pwait2(struct task *t, const uint64_t *args);
+long sys_tee(struct task *t, const uint64_t *args);
 
 /* fcntl() about the descriptor: F_DUPFD*, F_GETFD, F_SETFD. */
 long fd_fcntl(struct task *t, struct file *f, int fd, int cmd, uint64_t arg);

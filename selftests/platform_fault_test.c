@@ -347,6 +347,8 @@ TEST_F(fault, icebp)
 {
 	struct bench *b = &self->b;
 
+	if (bench_is_emulated())
+		SKIP(return, "the CPU has no ICEBP (QEMU without KVM)");
 	BENCH_LOAD(b, prog_icebp);
 	EXPECT_FAULT(b, SIGTRAP, TRAP_BRKPT);
 	EXPECT_TRAP(b, TRAP_DB);
@@ -419,6 +421,8 @@ TEST_F(fault, alignment_check)
 {
 	struct bench *b = &self->b;
 
+	if (bench_is_emulated())
+		SKIP(return, "the CPU has no alignment checks (QEMU without KVM)");
 	BENCH_LOAD(b, prog_misaligned);
 	b->regs->eflags = EFLAGS_AC;
 	EXPECT_FAULT(b, SIGBUS, BUS_ADRALN);
@@ -429,6 +433,8 @@ TEST_F(fault, sse_exception)
 {
 	struct bench *b = &self->b;
 
+	if (bench_is_emulated())
+		SKIP(return, "the CPU has no SSE exceptions (QEMU without KVM)");
 	BENCH_LOAD(b, prog_sse_divide);
 	*(uint32_t *)b->data = 0x1f00; /* invalid operation unmasked */
 	EXPECT_FAULT(b, SIGFPE, FPE_FLTINV);

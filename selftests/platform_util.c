@@ -4,6 +4,7 @@
  */
 #include "platform_util.h"
 
+#include <cpuid.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,10 @@
 #include <unistd.h>
 
 #define DEFAULT_PLATFORM "ptrace"
+
+#define CPUID_1_ECX_HYPERVISOR (1u << 31)
+#define CPUID_HYPERVISOR 0x40000000
+#define CPUID_HYPERVISOR_EBX_TCG 0x54474354 /* "TCGT" */
 
 /* Is @name one of the words of @list? */
 static bool listed(const char *list, const char *name)
@@ -179,6 +184,17 @@ int bench_run(struct bench *b)
 		err = bench_switch(b);
 	} while (!err && b->ev.kind == PLATFORM_INTERRUPT);
 	return err;
+}
+
+bool bench_is_emulated(void)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (!(ecx & CPUID_1_ECX_HYPERVISOR))
+		return false;
+	__cpuid(CPUID_HYPERVISOR, eax, ebx, ecx, edx);
+	return ebx == CPUID_HYPERVISOR_EBX_TCG;
 }
 
 static bool is_child(pid_t pid)

@@ -95,6 +95,9 @@ static inline uint64_t *bench_word(struct bench *b, size_t index)
 	return (uint64_t *)b->data + index;
 }
 
+/* Is the CPU QEMU's emulation, which lacks or mistreats some exceptions? */
+bool bench_is_emulated(void);
+
 /* Ids of the child processes of the calling process; their number. */
 int bench_children(pid_t *pids, int max);
 

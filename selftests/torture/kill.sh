@@ -45,14 +45,15 @@ descendants()
 	done
 }
 
-# A stub stays a copy of sandrun as far as /proc/PID/exe is concerned.
+# Others may run sandboxes of the same build at the same time, so what was there
+# before does not count. A stub stays a copy of sandrun as far as /proc/PID/exe is concerned.
 leftovers()
 {
 	local exe
 
 	for exe in /proc/[0-9]*/exe; do
-		[ "$(readlink "$exe")" != "$sandrun" ] || echo "$exe"
-	done
+		[ "$(readlink "$exe")" != "$sandrun" ] || echo "${exe#/proc/}"
+	done | sort
 }
 
 # Prints those of the given processes that still live.
@@ -103,6 +104,8 @@ sandrun=$(realpath "$(command -v sandrun)")
 echo "TAP version 13"
 echo "# $count sandboxes on the $platform platform, seed $seed"
 
+leftovers > "$work/before"
+
 # One sandbox first: whatever is opened once for all is open then.
 one_sandbox 300 0 first
 result $? one_sandbox_runs_until_it_is_killed
@@ -126,7 +129,7 @@ done
 result $? "$count"_sandboxes_die_whole
 
 sleep 0.5
-left=$(leftovers)
+left=$(leftovers | comm -13 "$work/before" - | xargs)
 [ -z "$left" ] || echo "# still there: $left"
 [ -z "$left" ]
 result $? no_process_is_left

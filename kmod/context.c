@@ -347,8 +347,11 @@ static int wait_event_seq(struct sandtrap_context *ctx, u32 seq,
 static void request_finish(struct sandtrap_context *ctx,
 			   struct sandtrap_request *req)
 {
-	if (cmpxchg(&ctx->req, req, NULL) == req)
+	if (cmpxchg(&ctx->req, req, NULL) == req) {
+		if (req->batch)
+			sandtrap_space_end_batch(ctx->space);
 		return;
+	}
 	/* The thread is at it, and will not be long. It does not always wake us. */
 	while (!smp_load_acquire(&req->done))
 		schedule_timeout_uninterruptible(1);
@@ -395,7 +398,9 @@ static int run_batch(struct sandtrap_context *ctx, struct sandtrap_run *a,
 	if (IS_ERR(req.batch))
 		return PTR_ERR(req.batch);
 
-	err = context_request(ctx, a->seq, &req);
+	err = sandtrap_space_begin_batch(ctx->space);
+	if (!err)
+		err = context_request(ctx, a->seq, &req);
 	if (put_user(sandtrap_batch_done(req.batch), &uarg->out_ops_done) ||
 	    put_user((u32)-req.error, &uarg->out_op_error))
 		err = err ?: -EFAULT;
@@ -424,6 +429,33 @@ int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
 		err = run_batch(ctx, a, uarg);
 	else
 		err = run_plain(ctx, a->seq);
+	context_unclaim(ctx);
+	return err;
+}
+
+/* The hot path: SANDTRAP_ENTER. The caller has resumed the context already. */
+int sandtrap_run_fast(struct sandtrap_instance *inst, unsigned long id)
+{
+	struct sandtrap_context *ctx;
+	int err;
+	u32 seq;
+
+	if (unlikely(id > U32_MAX))
+		return -EINVAL;
+	ctx = context_claim(inst, id);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+	seq = READ_ONCE(ctx->page->resume_seq);
+	if (unlikely(!ctx->space)) {
+		err = -ENOTCONN;
+	} else if (unlikely(context_dead(ctx, seq))) {
+		err = -ESRCH;
+	} else {
+		WRITE_ONCE(ctx->waiter, current);
+		context_kick(ctx, true);
+		err = wait_event_seq(ctx, seq, NULL, NULL);
+		WRITE_ONCE(ctx->waiter, NULL);
+	}
 	context_unclaim(ctx);
 	return err;
 }

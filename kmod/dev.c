@@ -116,11 +116,9 @@ static int copy_back(void __user *uarg, union sandtrap_arg *arg,
 	return 0;
 }
 
-static long instance_ioctl(struct file *file, unsigned int cmd,
-			   unsigned long user)
+static noinline long instance_command(struct sandtrap_instance *inst,
+				      unsigned int cmd, void __user *uarg)
 {
-	struct sandtrap_instance *inst = file->private_data;
-	void __user *uarg = (void __user *)user;
 	const struct sandtrap_command *c;
 	union sandtrap_arg arg;
 	u32 usize;
@@ -141,6 +139,19 @@ static long instance_ioctl(struct file *file, unsigned int cmd,
 	if (!ret && c->out)
 		ret = copy_back(uarg, &arg, c, usize);
 	return ret;
+}
+
+static long instance_ioctl(struct file *file, unsigned int cmd,
+			   unsigned long user)
+{
+	struct sandtrap_instance *inst = file->private_data;
+
+	if (likely(cmd == SANDTRAP_ENTER)) {
+		if (unlikely(inst->owner_mm != current->mm))
+			return -EPERM;
+		return sandtrap_run_fast(inst, user);
+	}
+	return instance_command(inst, cmd, (void __user *)user);
 }
 
 static long space_ioctl(struct file *file, unsigned int cmd,

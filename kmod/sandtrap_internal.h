@@ -12,7 +12,8 @@
  * Ordering of locks, outermost first:
  *
  *	sandtrap_context.busy	not a lock: a bit that one ioctl at a time takes
- *	sandtrap_space.mem_lock	mutex; one batch at a time on the server
+ *	sandtrap_space.batch	a bit as well: one batch of an address space at a
+ *				time; given back by whoever is done with it
  *	sandtrap_owners_lock	spin lock; the table of owners
  *	sandtrap_instance.lock	spin lock; list of spaces, dead
  *	sandtrap_space.lock	spin lock; server, threads, waiting contexts
@@ -28,7 +29,6 @@
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
-#include <linux/mutex.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -99,8 +99,9 @@ struct sandtrap_space {
 	struct kref ref;
 	struct sandtrap_instance *inst;
 	struct list_head node; /* protected by inst->lock */
-	struct mutex mem_lock;
-	wait_queue_head_t wq; /* the server, and those who wait for it */
+	wait_queue_head_t wq; /* the server */
+	wait_queue_head_t batch_wq; /* those who wait for a batch */
+	unsigned long batch; /* a batch is being, or is to be, carried out */
 	struct sandtrap_request *req; /* for the server; taken with xchg() */
 
 	spinlock_t lock;
@@ -231,6 +232,8 @@ void sandtrap_space_dead(struct sandtrap_space *space);
 void sandtrap_space_no_thread(struct sandtrap_space *space);
 int sandtrap_space_bind(struct sandtrap_space *space,
 			struct sandtrap_context *ctx);
+int sandtrap_space_begin_batch(struct sandtrap_space *space);
+void sandtrap_space_end_batch(struct sandtrap_space *space);
 int sandtrap_new_address_space(struct sandtrap_instance *inst, void *arg,
 			       void __user *uarg);
 int sandtrap_mem(struct sandtrap_space *space, void *arg);
@@ -246,6 +249,7 @@ int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_release_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_run(struct sandtrap_instance *inst, void *arg,
 		 void __user *uarg);
+int sandtrap_run_fast(struct sandtrap_instance *inst, unsigned long id);
 int sandtrap_resume(struct sandtrap_instance *inst, void *arg);
 int sandtrap_wait(struct sandtrap_instance *inst, void *arg);
 int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg);

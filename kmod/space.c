@@ -69,8 +69,8 @@ static struct sandtrap_space *space_new(struct sandtrap_instance *inst)
 	kref_init(&space->ref);
 	kref_get(&inst->ref);
 	space->inst = inst;
-	mutex_init(&space->mem_lock);
 	init_waitqueue_head(&space->wq);
+	init_waitqueue_head(&space->batch_wq);
 	spin_lock_init(&space->lock);
 	INIT_LIST_HEAD(&space->starting);
 	INIT_LIST_HEAD(&space->cloning);
@@ -172,6 +172,7 @@ void sandtrap_space_dead(struct sandtrap_space *space)
 	fail_waiting(space, &space->cloning);
 	spin_unlock(&space->lock);
 	wake_up_all(&space->wq);
+	wake_up_all(&space->batch_wq);
 }
 
 /* Can be called under inst->lock, and from the exit of the owner. */
@@ -312,7 +313,7 @@ static void serve_request(struct sandtrap_space *space)
 		return;
 	req->error = sandtrap_batch_run(req->batch, space);
 	smp_store_release(&req->done, true);
-	wake_up_all(&space->wq);
+	wake_up_all(&space->batch_wq);
 }
 
 long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
@@ -346,26 +347,49 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 	return -ESRCH;
 }
 
-/* memory operations on their own */
+/* memory operations */
+
+/*
+ * Batches of an address space are carried out one after the other, in the order
+ * in which they begin here, no matter which thread does it.
+ */
+int sandtrap_space_begin_batch(struct sandtrap_space *space)
+{
+	if (!test_and_set_bit_lock(0, &space->batch))
+		return 0;
+	return wait_event_killable(space->batch_wq,
+				   !test_and_set_bit_lock(0, &space->batch)) ?
+		-EINTR : 0;
+}
+
+void sandtrap_space_end_batch(struct sandtrap_space *space)
+{
+	clear_bit_unlock(0, &space->batch);
+	/* Pairs with the barrier of wait_event_killable() above. */
+	smp_mb__after_atomic();
+	if (waitqueue_active(&space->batch_wq))
+		wake_up_all(&space->batch_wq);
+}
 
 static int mem_request(struct sandtrap_space *space,
 		       struct sandtrap_request *req)
 {
 	int err;
 
-	err = mutex_lock_killable(&space->mem_lock);
+	err = sandtrap_space_begin_batch(space);
 	if (err)
 		return err;
 	smp_store_release(&space->req, req);
 	wake_up_all(&space->wq);
-	err = wait_event_killable(space->wq, smp_load_acquire(&req->done) ||
-					     READ_ONCE(space->dead));
+	err = wait_event_killable(space->batch_wq,
+				  smp_load_acquire(&req->done) ||
+				  READ_ONCE(space->dead)) ? -EINTR : 0;
 	/* Either nobody has begun, or the server will soon be done. */
 	if (cmpxchg(&space->req, req, NULL) == req)
 		err = err ?: -ESRCH;
 	else
-		wait_event(space->wq, smp_load_acquire(&req->done));
-	mutex_unlock(&space->mem_lock);
+		wait_event(space->batch_wq, smp_load_acquire(&req->done));
+	sandtrap_space_end_batch(space);
 	return req->done ? req->error : err;
 }
 
@@ -386,5 +410,5 @@ int sandtrap_mem(struct sandtrap_space *space, void *arg)
 	err = mem_request(space, &req);
 	a->out_ops_done = sandtrap_batch_done(req.batch);
 	sandtrap_batch_free(req.batch);
-	return err == -ERESTARTSYS ? -EINTR : err;
+	return err;
 }

@@ -164,8 +164,10 @@ static bool do_request(struct sandtrap_thread *thr)
 		return false;
 	if (req->pull && !thr->fresh)
 		ctx->page->event_flags |= sandtrap_state_save(ctx, req->pull);
-	if (req->batch)
+	if (req->batch) {
 		req->error = sandtrap_batch_run(req->batch, thr->space);
+		sandtrap_space_end_batch(thr->space);
+	}
 	resume = req->resume && !req->error;
 	if (resume)
 		WRITE_ONCE(ctx->page->resume_seq, ctx->seq);
@@ -185,9 +187,10 @@ static bool wait_resume(struct sandtrap_thread *thr)
 	for (;;) {
 		if (unlikely(fatal_signal_pending(current)))
 			return false;
-		if (unlikely(sandtrap_thread_rebind(thr)))
+		if (unlikely(!thr->ctx || READ_ONCE(thr->unbind)) &&
+		    sandtrap_thread_rebind(thr))
 			continue;
-		if (thr->ctx) {
+		if (likely(thr->ctx)) {
 			if (unlikely(READ_ONCE(thr->ctx->req))) {
 				if (do_request(thr))
 					return true;

@@ -69,6 +69,8 @@
 #define SANDTRAP_INTERRUPT _IO(SANDTRAP_IOC_MAGIC, 0x88)
 #define SANDTRAP_PULL _IO(SANDTRAP_IOC_MAGIC, 0x89)
 #define SANDTRAP_RING_SETUP _IO(SANDTRAP_IOC_MAGIC, 0x8a)
+/* its argument is a number, not a pointer */
+#define SANDTRAP_ENTER _IO(SANDTRAP_IOC_MAGIC, 0x8b)
 
 /* on an address space */
 #define SANDTRAP_MEM _IO(SANDTRAP_IOC_MAGIC, 0x90)
@@ -279,7 +281,10 @@ struct sandtrap_mem_op {
  * stays stopped and the operation's error is returned.
  *
  * If the context is not stopped with @seq any more, @ops must be empty, and
- * the call only waits. So after EINTR it is repeated without @ops.
+ * the call only waits. So after EINTR the call is repeated with those of @ops
+ * that @out_ops_done does not count, if any.
+ *
+ * Batches of one address space are carried out one after the other.
  *
  * Returns 0 once &sandtrap_context_page.event_seq differs from @seq.
  */
@@ -294,6 +299,16 @@ struct sandtrap_run {
 	__u32 out_op_error;
 	__u32 __reserved;
 };
+
+/**
+ * DOC: SANDTRAP_ENTER
+ *
+ * On an instance, by its owner. Its argument is the id of a context. The same as
+ * SANDTRAP_RUN without operations, for a caller that has stored the sequence
+ * number of the event it answers into &sandtrap_context_page.resume_seq. There
+ * is nothing to copy, which makes it the fastest way to run a context. Returns
+ * 0 once &sandtrap_context_page.event_seq differs from that number.
+ */
 
 #define SANDTRAP_WAIT_FOREVER (~0ull)
 

@@ -214,7 +214,7 @@ static int wait_event(struct sandtrap_context *ctx)
 	return 0;
 }
 
-static int run_spinning(struct sandtrap_context *ctx, uint32_t ns)
+static int run_spinning(struct sandtrap_context *ctx)
 {
 	struct sandtrap_context_arg arg = {
 		.size = sizeof(arg),
@@ -232,7 +232,7 @@ static int run_spinning(struct sandtrap_context *ctx, uint32_t ns)
 	if (__atomic_load_n(&ctx->page->need_wakeup, __ATOMIC_RELAXED) &&
 	    ioctl(module_fd(ctx), SANDTRAP_RESUME, &arg))
 		return -errno;
-	hit = spin(ctx, ns);
+	hit = spin(ctx, to_sandtrap(ctx->base.platform)->spin_ns);
 	spin_result(ctx, hit);
 	if (hit)
 		return 0;
@@ -240,14 +240,26 @@ static int run_spinning(struct sandtrap_context *ctx, uint32_t ns)
 	return wait_event(ctx);
 }
 
-static int run_blocking(struct sandtrap_context *ctx,
+static int run_blocking(struct sandtrap_context *ctx)
+{
+	ctx->sleeps++;
+	/* Pairs with the stub's thread, which looks at it before all else. */
+	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_RELEASE);
+	while (ioctl(module_fd(ctx), SANDTRAP_ENTER, (unsigned long)ctx->id)) {
+		if (errno != EINTR)
+			return errno == ESRCH ? -ECHILD : -errno;
+	}
+	return 0;
+}
+
+static int run_with_ops(struct sandtrap_context *ctx,
 			const struct sandtrap_mem_op *ops, int nr_ops)
 {
 	struct sandtrap_run arg = {
 		.size = sizeof(arg),
 		.id = ctx->id,
 		.seq = ctx->seq,
-		.ops = nr_ops ? (uintptr_t)ops : 0,
+		.ops = (uintptr_t)ops,
 		.nr_ops = nr_ops,
 	};
 
@@ -265,26 +277,33 @@ static int run_blocking(struct sandtrap_context *ctx,
 	return 0;
 }
 
-static int run(struct sandtrap_context *ctx)
+/* There may be memory operations to do first. Not inlined for its stack. */
+static __attribute__((noinline)) int run_queue(struct sandtrap_context *ctx,
+					       bool spinning)
 {
-	uint32_t ns = to_sandtrap(ctx->base.platform)->spin_ns;
 	struct sandtrap_mem_op ops[SANDTRAP_QUEUE_MAX];
 	int nr_ops, err;
 
 	nr_ops = sandtrap_space_take(ctx->as, ctx, ops);
 	if (nr_ops < 0)
 		return nr_ops;
-	if (may_spin(ctx)) {
-		ctx->page->spin_ns = ns;
-		if (!nr_ops)
-			return run_spinning(ctx, ns);
-	} else {
-		ctx->page->spin_ns = 0;
-	}
-	err = run_blocking(ctx, ops, nr_ops);
-	if (nr_ops)
-		sandtrap_space_done(ctx->as, ops, nr_ops);
+	if (!nr_ops)
+		return spinning ? run_spinning(ctx) : run_blocking(ctx);
+	err = run_with_ops(ctx, ops, nr_ops);
+	sandtrap_space_done(ctx->as, ops, nr_ops);
 	return err;
+}
+
+static int run(struct sandtrap_context *ctx)
+{
+	bool spinning = may_spin(ctx);
+
+	ctx->page->spin_ns = spinning ?
+		to_sandtrap(ctx->base.platform)->spin_ns : 0;
+	/* Pairs with the release of whoever carried out the last operation. */
+	if (atomic_load_explicit(&ctx->as->dirty, memory_order_acquire))
+		return run_queue(ctx, spinning);
+	return spinning ? run_spinning(ctx) : run_blocking(ctx);
 }
 
 /* events */
@@ -292,6 +311,7 @@ static int run(struct sandtrap_context *ctx)
 static void signal_event(const struct sandtrap_fault *f,
 			 struct platform_event *ev)
 {
+	memset(&ev->info, 0, sizeof(ev->info));
 	ev->kind = PLATFORM_SIGNAL;
 	ev->flags = PLATFORM_EVENT_TRAP_VALID;
 	ev->access = f->access;
@@ -322,12 +342,11 @@ static int decode(struct sandtrap_context *ctx, struct platform_event *ev)
 {
 	const struct sandtrap_context_page *page = ctx->page;
 
-	memset(ev, 0, sizeof(*ev));
 	switch (page->event) {
 	case SANDTRAP_EVENT_SYSCALL:
 		ev->kind = PLATFORM_SYSCALL;
-		if (page->event_flags & SANDTRAP_EVENT_F_COMPAT)
-			ev->flags = PLATFORM_EVENT_COMPAT;
+		ev->flags = page->event_flags & SANDTRAP_EVENT_F_COMPAT ?
+			PLATFORM_EVENT_COMPAT : 0;
 		return 0;
 	case SANDTRAP_EVENT_FAULT:
 		signal_event(&page->fault, ev);
@@ -336,6 +355,7 @@ static int decode(struct sandtrap_context *ctx, struct platform_event *ev)
 		return 0;
 	case SANDTRAP_EVENT_INTERRUPT:
 		ev->kind = PLATFORM_INTERRUPT;
+		ev->flags = 0;
 		return 0;
 	case SANDTRAP_EVENT_ERROR:
 		return -page->error;

@@ -278,7 +278,6 @@ static bool drop_everything(const struct stub_plan *plan, int stub_fd)
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
 	    prctl(PR_SET_DUMPABLE, 0) || chdir("/"))
 		return false;
-	setsid();
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_NAME, "sandtrap-stub");
 	if (dup2(stub_fd, STUB_FD) != STUB_FD ||
@@ -336,8 +335,14 @@ static void __attribute__((noreturn)) template_main(struct stub_plan *plan,
 {
 	int fd;
 
-	/* Terminal signals are for the sentry; children need not be reaped. */
-	setsid();
+	/*
+	 * Terminal signals are for the sentry; children need not be reaped. A
+	 * process group of its own is enough for that, since stub processes
+	 * block everything. A session of its own would put them into another
+	 * scheduling group (autogroup), and each switch between sentry and stub
+	 * would cost a third more.
+	 */
+	setpgid(0, 0);
 	signal(SIGCHLD, SIG_IGN);
 	prctl(PR_SET_NAME, "sandtrap-tmpl");
 	prctl(PR_SET_DUMPABLE, 0);

@@ -122,13 +122,11 @@ LIST_HEAD(ptrace_process_list, ptrace_process);
 /**
  * struct ptrace_tracer - a host thread that has switched a context
  * @platform: for the destructor of the thread's key
- * @tid: its id
  * @orphans: how many of @threads lost their context to another thread
  * @threads: what it traces
  */
 struct ptrace_tracer {
 	struct ptrace_platform *platform;
-	pid_t tid;
 	atomic_uint orphans;
 	/* protected by ptrace_platform.lock */
 	struct ptrace_thread_list threads;
@@ -149,7 +147,7 @@ struct ptrace_address_space {
 /**
  * struct ptrace_context - a context
  * @thread: what runs it, written under ptrace_platform.lock
- * @owner: id of the host thread that traces @thread, 0 without @thread
+ * @owner: stands for the host thread that traces @thread, NULL without @thread
  * @regs: what base.state.regs points to
  * @interrupt: PTRACE_CTX_* bits
  * @xstate_valid: base.state.xstate is up to date
@@ -161,7 +159,7 @@ struct ptrace_address_space {
 struct ptrace_context {
 	struct platform_context base;
 	struct ptrace_thread *thread;
-	atomic_int owner;
+	const char *_Atomic owner;
 	struct user_regs_struct regs;
 	atomic_uint interrupt;
 	atomic_bool xstate_valid;

@@ -135,7 +135,6 @@ void ptrace_filter_free(struct sock_fprog *prog)
 static const struct scmp_arg_cmp wait_all[] = { EQ(2, __WALL) };
 static const struct scmp_arg_cmp kill_stub[] = { EQ(1, SIGKILL) };
 static const struct scmp_arg_cmp kick_thread[] = { EQ(2, PTRACE_INTERRUPT_SIGNAL) };
-static const struct scmp_arg_cmp probe_thread[] = { EQ(2, 0) };
 static const struct scmp_arg_cmp barrier[] = { EQ(0, MEMBARRIER_CMD_GLOBAL_EXPEDITED) };
 
 static const struct platform_seccomp_rule sentry_rules[] = {
@@ -144,10 +143,7 @@ static const struct platform_seccomp_rule sentry_rules[] = {
 	RULE0(__NR_waitid),
 	RULE(__NR_kill, kill_stub),
 	RULE(__NR_tgkill, kick_thread),
-	RULE(__NR_tgkill, probe_thread),
 	RULE(__NR_membarrier, barrier),
-	RULE0(__NR_gettid),
-	RULE0(__NR_getpid),
 	RULE0(__NR_clock_nanosleep),
 };
 

@@ -121,7 +121,7 @@ static void kill_leader(pid_t pid)
 {
 	int status;
 
-	if (!pid)
+	if (pid <= 0)
 		return;
 	kill(pid, SIGKILL);
 	while (!ptrace_wait(pid, &status))
@@ -359,7 +359,7 @@ static void end_all(struct ptrace_platform *p)
 	struct ptrace_process *proc;
 
 	LIST_FOREACH(proc, &p->processes, link) {
-		if (proc->pid)
+		if (proc->pid > 0)
 			kill(proc->pid, SIGKILL);
 	}
 	reap_orphans(p);

@@ -245,8 +245,10 @@ static uint32_t guess_access(struct ptrace_context *ctx, uint64_t addr, uint64_t
 	struct ptrace_platform *p = platform_of(ctx);
 	bool again;
 
-	if (addr == rip)
+	if (addr == rip) {
+		ctx->fault_seen = false;
 		return PLATFORM_ACCESS_EXECUTE;
+	}
 	pthread_mutex_lock(&p->fault_lock);
 	again = ctx->fault_seen && ctx->fault_addr == addr && ctx->fault_rip == rip;
 	ctx->fault_addr = addr;

@@ -17,18 +17,12 @@
 
 #include "ptrace.h"
 
-static __thread pid_t own_tid;
-
-static pid_t current_tid(void)
-{
-	if (!own_tid)
-		own_tid = gettid();
-	return own_tid;
-}
+/* Its address is what tells host threads apart, without a system call. */
+static __thread char self;
 
 bool ptrace_context_is_mine(const struct ptrace_context *ctx)
 {
-	return atomic_load_explicit(&ctx->owner, memory_order_relaxed) == current_tid();
+	return atomic_load_explicit(&ctx->owner, memory_order_relaxed) == &self;
 }
 
 static struct ptrace_platform *platform_of(const struct ptrace_context *ctx)
@@ -49,7 +43,6 @@ static struct ptrace_tracer *current_tracer(struct ptrace_platform *p)
 	if (!tracer)
 		return NULL;
 	tracer->platform = p;
-	tracer->tid = current_tid();
 	LIST_INIT(&tracer->threads);
 	if (pthread_setspecific(p->tracer_key, tracer)) {
 		free(tracer);
@@ -65,7 +58,7 @@ static struct ptrace_tracer *current_tracer(struct ptrace_platform *p)
 static void make_orphan(struct ptrace_thread *t)
 {
 	t->ctx->thread = NULL;
-	t->ctx->owner = 0;
+	t->ctx->owner = NULL;
 	t->ctx = NULL;
 	atomic_fetch_add(&t->tracer->orphans, 1);
 }
@@ -311,7 +304,7 @@ static void enter_tracer(struct ptrace_thread *t, struct ptrace_tracer *tracer,
 	LIST_INSERT_HEAD(&tracer->threads, t, link);
 	t->proc->refs++;
 	ctx->thread = t;
-	ctx->owner = tracer->tid;
+	ctx->owner = &self;
 	pthread_mutex_unlock(&p->lock);
 	ctx->xstate_dirty = true;
 }

@@ -234,6 +234,11 @@ int bench_children(pid_t *pids, int max)
 	return found;
 }
 
+int bench_kill(pid_t pid, int sig)
+{
+	return pid > 1 && is_child(pid) ? kill(pid, sig) : -1;
+}
+
 static bool maps_bench(pid_t pid)
 {
 	char path[64], line[512];

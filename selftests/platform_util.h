@@ -101,6 +101,12 @@ bool bench_is_emulated(void);
 /* Ids of the child processes of the calling process; their number. */
 int bench_children(pid_t *pids, int max);
 
+/*
+ * Signals a child of the calling process; refuses any other id, so that no bug
+ * of a test, run as root, ends up as kill(-1). 0 or -1.
+ */
+int bench_kill(pid_t pid, int sig);
+
 /* The child that holds the bench's address space: it maps the memory file. */
 pid_t bench_stub(struct bench *b);
 

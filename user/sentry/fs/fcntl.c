@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "sentry/fs/internal.h"
+#include "sentry/fs/locks.h"
 #include "sentry/fs/syscalls.h"
 
 /* Flags that F_SETFL can change. */
@@ -23,44 +24,6 @@ static long set_flags(struct task *t, struct file *f, int flags)
 	if (!err)
 		atomic_store(&f->flags, new);
 	return err;
-}
-
-/*
- * Record locks belong to the open file description, as those of the host with
- * F_OFD_* do: processes of the sandbox are one process to the host.
- */
-static int ofd_command(int cmd)
-{
-	switch (cmd) {
-	case F_GETLK:
-	case F_OFD_GETLK:
-		return F_OFD_GETLK;
-	case F_SETLK:
-	case F_OFD_SETLK:
-		return F_OFD_SETLK;
-	default:
-		return F_OFD_SETLKW;
-	}
-}
-
-static long record_lock(struct task *t, struct file *f, int cmd, uint64_t arg)
-{
-	struct flock lock;
-	const long a[6] = { f->host_fd, ofd_command(cmd), (long)&lock };
-	long ret;
-
-	if (copy_from_user(t, &lock, arg, sizeof(lock)))
-		return -EFAULT;
-	if (!file_is_host(f))
-		return -EINVAL;
-	if ((cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW) &&
-	    lock.l_pid)
-		return -EINVAL;
-	lock.l_pid = 0;
-	ret = restart_ret(task_host_syscall(t, SYS_fcntl, a));
-	if (!ret && a[1] == F_OFD_GETLK)
-		ret = copy_to_user(t, arg, &lock, sizeof(lock));
-	return ret;
 }
 
 /* Signal-driven I/O is not delivered; its settings read as unset. */
@@ -91,7 +54,7 @@ static long file_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
 	case F_OFD_GETLK:
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW:
-		return record_lock(t, f, cmd, arg);
+		return lock_fcntl(t, f, cmd, arg);
 	case F_GETOWN:
 	case F_GETOWN_EX:
 	case F_GETSIG:

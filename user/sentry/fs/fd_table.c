@@ -8,6 +8,7 @@
  * shared for as long, and never change it.
  */
 #include "sentry/fs/internal.h"
+#include "sentry/fs/locks.h"
 
 #define FD_TABLE_MIN 64
 #define FD_TABLE_MAX (1 << 20)
@@ -101,6 +102,13 @@ struct fd_table *fd_table_fork(struct fd_table *ft)
 	return copy;
 }
 
+/* A descriptor of the table was closed: what that means for its file. */
+static void fd_closed(struct fd_table *ft, struct file *f)
+{
+	lock_release(ft, f);
+	file_put(f);
+}
+
 void fd_table_put(struct fd_table *ft)
 {
 	int fd;
@@ -109,7 +117,7 @@ void fd_table_put(struct fd_table *ft)
 		return;
 	for (fd = 0; fd < ft->size; fd++) {
 		if (ft->slots[fd].file)
-			file_put(ft->slots[fd].file);
+			fd_closed(ft, ft->slots[fd].file);
 	}
 	pthread_mutex_destroy(&ft->lock);
 	free(ft->slots);
@@ -153,7 +161,7 @@ int fd_table_exec(struct task *t)
 			continue;
 		f = fd_take(ft, fd);
 		if (f)
-			file_put(f);
+			fd_closed(ft, f);
 	}
 	return 0;
 }
@@ -308,7 +316,7 @@ static int fd_install_at(struct task *t, struct file *f, int fd, bool cloexec)
 	if (err)
 		file_put(f);
 	if (old)
-		file_put(old);
+		fd_closed(ft, old);
 	return err ? err : fd;
 }
 
@@ -323,7 +331,7 @@ long sys_close(struct task *t, const uint64_t *args)
 
 	if (!f)
 		return -EBADF;
-	file_put(f);
+	fd_closed(t->files, f);
 	return 0;
 }
 
@@ -384,7 +392,7 @@ long sys_close_range(struct task *t, const uint64_t *args)
 		}
 		f = fd_take(t->files, fd);
 		if (f)
-			file_put(f);
+			fd_closed(t->files, f);
 	}
 	return 0;
 }

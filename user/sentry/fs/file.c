@@ -3,6 +3,7 @@
  * file.c - open file descriptions
  */
 #include "sentry/fs/internal.h"
+#include "sentry/fs/locks.h"
 
 struct file *file_alloc(const struct file_ops *ops, int flags)
 {
@@ -30,6 +31,7 @@ void file_put(struct file *f)
 					    memory_order_acq_rel) != 1)
 		return;
 	epoll_forget(f);
+	lock_release(f, f);
 	if (f->ops->release)
 		f->ops->release(f);
 	if (f->host_fd >= 0)

@@ -26,7 +26,7 @@ static const struct syscall_desc descs[] = {
 	SYSCALL(dup2, "ff"),
 	SYSCALL(sendfile, "ffpu"),
 	SYSCALL_PART(fcntl, "fdx",
-		     "record locks belong to the open file description; no leases, no signal-driven I/O"),
+		     "no deadlock detection of record locks, no leases, no signal-driven I/O"),
 	SYSCALL(flock, "fd"),
 	SYSCALL(fsync, "f"),
 	SYSCALL(fdatasync, "f"),

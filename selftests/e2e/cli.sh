@@ -152,9 +152,9 @@ bare true
 silent quiet_without_verbose err
 
 # --strace, --stats
-expect strace_runs 3 --strace sh -c 'echo hello; exit 3'
+expect strace_runs 3 --strace sh -c '/bin/echo hello; exit 3'
 wrote strace_keeps_stdout out '^hello$'
-wrote strace_shows_execve_and_path err 'execve\(.*sh'
+wrote strace_shows_execve_and_path err 'execve\("/bin/echo"'
 wrote strace_shows_a_string_and_result err 'write\(1, "hello\\n", 6\) *= 6'
 wrote strace_shows_an_error err '= -1 ENOENT'
 wrote strace_shows_the_end err 'exit_group\(3\)'

@@ -28,6 +28,12 @@ export LC_ALL=C.UTF-8 TZ=UTC HOME=/ TERM=dumb
 unset LANG LANGUAGE CDPATH ENV BASH_ENV PYTHONPATH PYTHONHOME MAKEFLAGS MAKELEVEL MFLAGS
 umask 022
 ulimit -c 0
+# Whatever else the caller has open would be seen by the native run alone; 255 is
+# where bash reads this script.
+for fd in /proc/$$/fd/*; do
+	fd=${fd##*/}
+	[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/sandtrap-e2e.XXXXXX")
 # A background job that is killed would run the trap too.

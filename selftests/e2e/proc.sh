@@ -42,9 +42,10 @@ same_as_native number_of_cpus bash -c 'nproc; nproc --all; getconf _NPROCESSORS_
 same_as_native filesystems bash -c 'grep -cw proc /proc/filesystems'
 same_as_native no_such_process bash -c 'ls /proc/999999; cat /proc/999999/stat; ls -d /proc/self/nosuch'
 same_as_native list_of_processes bash -c 'ls /proc | grep -cx $$'
-same_as_native of_other_users_process bash -c 'sleep 5 & cat /proc/$!/comm; kill $!'
+same_as_native of_another_process bash -c 'sleep 5 & sleep 0.3; cat /proc/$!/comm; kill $!'
 same_as_native after_its_end bash -c 'sleep 0 & pid=$!; wait $pid; ls /proc/$pid 2>&1 | sed "s/$pid/PID/"'
-same_as_native read_only bash -c 'echo x >/proc/self/cmdline; mkdir /proc/dir; rm /proc/self/stat; echo $?'
+same_as_native read_only bash -c '
+	exec 2>/dev/null; echo x >/proc/self/cmdline; echo $?; mkdir /proc/dir; echo $?; rm /proc/self/stat; echo $?'
 same_as_native uptime bash -c 'read a b </proc/uptime; [ "${a%.*}" -ge 0 ] && echo fine'
 same_as_native loadavg bash -c 'wc -w </proc/loadavg'
 same_as_native version bash -c 'cut -d" " -f1 </proc/version'
@@ -57,7 +58,7 @@ same_as_native dev_full bash -c 'echo x >/dev/full; echo $?; head -c 10 /dev/ful
 same_as_native dev_random bash -c '
 	[ "$(head -c 16 /dev/urandom | md5sum)" != "$(head -c 16 /dev/urandom | md5sum)" ] && echo differs
 	head -c 100 /dev/random | wc -c; stat -c "%F %t %T" /dev/random /dev/urandom'
-same_as_native dev_tty_without_a_terminal setsid bash -c 'echo x >/dev/tty; echo $?'
+same_as_native dev_tty_without_a_terminal setsid -w bash -c 'echo x >/dev/tty; echo $?'
 same_as_native tty_without_a_terminal bash -c 'tty; test -t 0; echo $?'
 
 # names, users, time

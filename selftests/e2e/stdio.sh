@@ -128,6 +128,6 @@ exec 7<&-
 run_native sandbox bash -c 'exec 1>&-; exec "$@" 2>err' - "$SANDRUN" --platform="$PLATFORM" \
 	sh -c 'ls -l /proc/self/fd >file; exit 0'
 check closed_descriptor_shows_no_file_of_sandruns \
-	bash -c '! grep -E "sandtrap|memfd|socket" "$1"' - "$work/dir/file"
+	bash -c '! grep -E "/dev/sandtrap|memfd|socket" "$1"' - "$work/dir/file"
 
 finish

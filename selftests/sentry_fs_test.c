@@ -151,12 +151,63 @@ TEST_F(fs, paths_lead_where_they_should)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		TH_LOG("%s", cases[i].path);
 		EXPECT_EQ(cases[i].err, resolve(&self->task, cases[i].path,
-						name, sizeof(name)));
-		if (!cases[i].err)
-			EXPECT_STREQ(cases[i].name, name);
+						name, sizeof(name))) {
+			TH_LOG("%s", cases[i].path);
+		}
+		if (!cases[i].err) {
+			EXPECT_STREQ(cases[i].name, name) {
+				TH_LOG("%s", cases[i].path);
+			}
+		}
 	}
+}
+
+/* With the host's own root, the host itself tells the ways into /proc. */
+TEST_F(fs, links_of_the_host_root_lead_to_the_sentrys_proc)
+{
+	static const struct place_case cases[] = {
+		{ "/usr/../proc/version", 0, "/proc/version" },
+		{ "%s/to_proc", 0, "/proc/version" },
+		{ "%s/to_dev", 0, "/dev/null" },
+		{ "%s/relative", 0, "/proc/version" },
+		{ "%s/to_proc/..", -ENOTDIR, NULL },
+	};
+	struct kernel kernel = { 0 };
+	struct task task = self->task;
+	char path[256], name[PATH_MAX];
+	struct pnode node;
+	int err = 0;
+	size_t i;
+
+	ASSERT_EQ(0, run("cd %s && ln -s /proc/version to_proc && "
+			 "ln -s /dev/null to_dev && "
+			 "ln -s ../../proc/version relative", self->top));
+	pthread_mutex_init(&kernel.tasks_lock, NULL);
+	ASSERT_EQ(0, vfs_init(&kernel, "/"));
+	task.kernel = &kernel;
+	task.fs = fs_context_create(&kernel, "/", &err);
+	ASSERT_EQ(0, err);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct loc loc;
+
+		snprintf(path, sizeof(path), cases[i].path, self->top);
+		ASSERT_EQ(cases[i].err, walk(&task, AT_FDCWD, path, 0, &loc)) {
+			TH_LOG("%s", path);
+		}
+		if (cases[i].err)
+			continue;
+		EXPECT_EQ(LOC_PSEUDO, loc.kind);
+		EXPECT_EQ(0, loc_name(&task, &loc, name, sizeof(name)));
+		EXPECT_STREQ(cases[i].name, name);
+		loc_put(&loc);
+	}
+	node = (struct pnode){ .at = { &proc_root } };
+	EXPECT_EQ(-ENOENT, pseudo_lookup(&task, &node, "nonexistent", &node));
+	fs_context_put(task.fs);
+	vfs_destroy(&kernel);
+	/* For the teardown: there is one tree at a time. */
+	ASSERT_EQ(0, vfs_init(&self->kernel, self->root));
 }
 
 TEST_F(fs, symlinks_do_not_leave_the_root)

@@ -112,7 +112,7 @@ static void inode_put(struct lock_inode *li)
 
 /* locks of the host */
 
-static off_t range_len(const off_t start, off_t end)
+static off_t range_len(off_t start, off_t end)
 {
 	return end == INT64_MAX ? 0 : end - start + 1;
 }
@@ -164,17 +164,20 @@ static bool overlaps(const struct record_lock *a, const struct record_lock *b)
 	return a->start <= b->end && b->start <= a->end;
 }
 
+/* The first one in the file that is in the way, or NULL. */
 static const struct record_lock *find_conflict(const struct lock_inode *li,
 					       const struct record_lock *want)
 {
-	const struct record_lock *rl;
+	const struct record_lock *rl, *first = NULL;
 
 	LIST_FOREACH(rl, &li->locks, link) {
-		if (rl->owner != want->owner && overlaps(rl, want) &&
-		    (rl->type == F_WRLCK || want->type == F_WRLCK))
-			return rl;
+		if (rl->owner == want->owner || !overlaps(rl, want) ||
+		    (rl->type != F_WRLCK && want->type != F_WRLCK))
+			continue;
+		if (!first || rl->start < first->start)
+			first = rl;
 	}
-	return NULL;
+	return first;
 }
 
 static void drop(struct record_lock *rl)

@@ -242,7 +242,7 @@ static void mount_system(void)
 		     "gid=5,mode=620,ptmxmode=666");
 	mount_or_die("tmpfs", ROOT "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 	mount_or_die("tmpfs", ROOT "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
-	mount_or_die("tmpfs", ROOT "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+	mount_or_die("tmpfs", ROOT "/tmp", "tmpfs", MS_NOSUID, "mode=1777");
 	symlink("/proc/self/fd", ROOT "/dev/fd");
 	symlink("/proc/self/fd/0", ROOT "/dev/stdin");
 	symlink("/proc/self/fd/1", ROOT "/dev/stdout");

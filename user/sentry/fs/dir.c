@@ -145,6 +145,7 @@ static int prepare_dir(struct task *t, struct loc *loc)
 	if (loc->kind != LOC_HOST)
 		return 0;
 	loc->at_root = vfs_at_root(task_vfs(t), &st);
+	loc->dev = st.st_dev;
 	return (int)host_ret(syscall(SYS_faccessat2, loc->fd, "", X_OK,
 				     AT_EMPTY_PATH | AT_EACCESS));
 }

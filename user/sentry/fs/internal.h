@@ -88,6 +88,7 @@ enum loc_kind {
  * @owned: LOC_HOST: @fd is closed by loc_put()
  * @at_root: LOC_HOST: as in struct file
  * @fd: LOC_HOST: host descriptor (O_PATH or a directory)
+ * @dev: LOC_HOST: host device it is on; 0: not known
  * @file: LOC_FILE: the file, a reference; LOC_HOST: a reference that keeps a
  *	borrowed @fd open, or NULL
  * @node: LOC_PSEUDO
@@ -97,6 +98,7 @@ struct loc {
 	bool owned;
 	uint8_t at_root;
 	int fd;
+	dev_t dev;
 	struct file *file;
 	struct pnode node;
 };
@@ -215,15 +217,29 @@ struct base {
 int base_get(struct task *t, int dirfd, const char *path, struct base *base);
 void base_put(struct base *base);
 
-/*
- * Can the host resolve @path below @base in one call? Sets the arguments of
- * openat2(): directory, path, resolve bits.
+/**
+ * struct fast_path - arguments of openat2() that resolve a path in one call
+ * @dir: where to begin
+ * @path: from there
+ * @resolve: RESOLVE_* bits
+ * @by_name: goes by the present name of the base: an error proves nothing
+ * @buf: storage for @path
  */
-bool fast_path(const struct vfs *vfs, const struct base *base,
-	       const char *path, int *dir, const char **rest,
-	       uint64_t *resolve);
+struct fast_path {
+	int dir;
+	const char *path;
+	uint64_t resolve;
+	bool by_name;
+	char buf[PATH_MAX];
+};
+
+/* Can the host resolve @path below @base in one call? Then @fp is filled in. */
+bool fast_path(struct vfs *vfs, const struct base *base, const char *path,
+	       struct fast_path *fp);
 /* Is the host's answer one that only a component walk can give? */
 bool fast_path_failed(int err);
+/* Make the call: a descriptor; -EXDEV if a walk is needed; or -errno. */
+int fast_open_path(const struct fast_path *fp, int flags);
 
 static inline long host_openat2(int dir, const char *path, int flags,
 				mode_t mode, uint64_t resolve)

@@ -138,21 +138,24 @@ static int open_create(struct task *t, int dirfd, const char *path, int flags,
 	return err;
 }
 
-/* Open through the host's own resolution, if it can: else -EXDEV. */
+/* Open through the host's own resolution: -EXDEV if it cannot. */
 static int open_fast(struct task *t, int dirfd, const char *path, int flags,
 		     mode_t mode, struct file **out)
 {
-	uint64_t resolve;
+	struct fast_path fp;
 	struct base base;
-	const char *rest;
 	long fd = -EXDEV;
-	int dir, err;
+	int err;
 
 	err = base_get(t, dirfd, path, &base);
 	if (err)
 		return err;
-	if (fast_path(task_vfs(t), &base, path, &dir, &rest, &resolve))
-		fd = host_open(t, dir, rest, flags, mode, resolve);
+	if (fast_path(task_vfs(t), &base, path, &fp)) {
+		fd = host_open(t, fp.dir, fp.path, flags, mode, fp.resolve);
+		if (fd < 0 && fd != -EINTR &&
+		    (fp.by_name || fast_path_failed((int)fd)))
+			fd = -EXDEV;
+	}
 	base_put(&base);
 	if (fd < 0)
 		return (int)fd;
@@ -170,7 +173,7 @@ static int do_open(struct task *t, int dirfd, const char *path, int flags,
 	mode = mode & 07777 & ~fs_umask(t);
 	if (!wflags)
 		err = open_fast(t, dirfd, path, flags, mode, out);
-	if (fast_path_failed(err))
+	if (err == -EXDEV)
 		err = flags & O_CREAT ?
 			      open_create(t, dirfd, path, flags, mode, out) :
 			      open_existing(t, dirfd, path, flags, wflags, out);

@@ -285,8 +285,10 @@ struct fs_context *fs_context_create(struct kernel *k, const char *cwd,
 		*err = loc.fd;
 		return NULL;
 	}
-	if (!fstat(loc.fd, &st))
+	if (!fstat(loc.fd, &st)) {
 		loc.at_root = vfs_at_root(vfs, &st);
+		loc.dev = st.st_dev;
+	}
 	c = cwd_new(&loc);
 	fs = c ? fs_context_new(c, vfs->umask) : NULL;
 	*err = fs ? 0 : -ENOMEM;

@@ -28,6 +28,7 @@ static void root_loc(const struct vfs *vfs, struct loc *loc)
 		.kind = LOC_HOST,
 		.fd = vfs->mounts[0].fd,
 		.at_root = 1,
+		.dev = vfs->mounts[0].dev,
 	};
 }
 
@@ -120,9 +121,38 @@ bool host_step_leaves(uint8_t at_root, const char *name)
 	return !name_is_plain(name) || (at_root == 1 && pseudo_mount(name));
 }
 
-bool fast_path(const struct vfs *vfs, const struct base *base,
-	       const char *path, int *dir, const char **rest,
-	       uint64_t *resolve)
+static bool starts_with_dotdot(const char *path)
+{
+	return !strncmp(path, "..", 2) && (path[2] == '/' || !path[2]);
+}
+
+/*
+ * "../x" from a directory below the root: the directory's present name has no
+ * links in it, so the host can resolve the two together from the root.
+ */
+static bool fast_path_by_name(struct vfs *vfs, const struct loc *loc,
+			      const char *path, struct fast_path *fp)
+{
+	size_t len, more = strlen(path) + 1;
+
+	if (!vfs->covered ||
+	    vfs_host_name(vfs, loc->fd, fp->buf, sizeof(fp->buf)) ||
+	    fp->buf[0] != '/' || leaves_at_root(fp->buf))
+		return false;
+	len = strlen(fp->buf);
+	if (len + 1 + more > sizeof(fp->buf))
+		return false;
+	fp->buf[len] = '/';
+	memcpy(fp->buf + len + 1, path, more);
+	fp->dir = vfs->mounts[0].fd;
+	fp->path = fp->buf + 1;
+	fp->resolve = RESOLVE_SAFE | RESOLVE_IN_ROOT;
+	fp->by_name = true;
+	return true;
+}
+
+bool fast_path(struct vfs *vfs, const struct base *base, const char *path,
+	       struct fast_path *fp)
 {
 	const struct loc *loc = base->loc;
 
@@ -130,17 +160,20 @@ bool fast_path(const struct vfs *vfs, const struct base *base,
 		return false;
 	if (loc->at_root == 1 && leaves_at_root(path))
 		return false;
-	*resolve = RESOLVE_SAFE |
-		   (loc->at_root == 1 ? RESOLVE_IN_ROOT : RESOLVE_BENEATH);
+	if (!loc->at_root && starts_with_dotdot(path))
+		return fast_path_by_name(vfs, loc, path, fp);
+	fp->resolve = RESOLVE_SAFE |
+		      (loc->at_root == 1 ? RESOLVE_IN_ROOT : RESOLVE_BENEATH);
 	if (!vfs->covered) {
 		/* The host cannot tell a way into /proc or /dev. */
 		if (has_dotdot(path))
 			return false;
-		*resolve |= RESOLVE_NO_SYMLINKS;
+		fp->resolve |= RESOLVE_NO_SYMLINKS;
 	}
-	*dir = loc->fd;
+	fp->dir = loc->fd;
 	path += strspn(path, "/");
-	*rest = *path ? path : ".";
+	fp->path = *path ? path : ".";
+	fp->by_name = false;
 	return true;
 }
 
@@ -148,6 +181,16 @@ bool fast_path_failed(int err)
 {
 	return err == -EXDEV || err == -ELOOP || err == -EAGAIN ||
 	       err == -ENOSYS || err == -EPERM;
+}
+
+int fast_open_path(const struct fast_path *fp, int flags)
+{
+	int fd = (int)host_openat2(fp->dir, fp->path,
+				   flags | O_PATH | O_CLOEXEC, 0, fp->resolve);
+
+	if (fd < 0 && (fp->by_name || fast_path_failed(fd)))
+		return -EXDEV;
+	return fd;
 }
 
 /* the walk */
@@ -158,7 +201,6 @@ bool fast_path_failed(int err)
  * @vfs: tree
  * @flags: WALK_* bits
  * @cur: where it stands
- * @dev: host device of @cur, if it is on the host
  * @links: links followed
  * @rest: what is still to be walked, at the end of @buf
  * @buf: room for @rest to grow to the left by the text of links
@@ -168,7 +210,6 @@ struct walk {
 	struct vfs *vfs;
 	unsigned int flags;
 	struct loc cur;
-	dev_t dev;
 	unsigned int links;
 	char *rest;
 	char buf[2 * PATH_MAX];
@@ -178,7 +219,6 @@ static void walk_move(struct walk *w, const struct loc *to)
 {
 	loc_put(&w->cur);
 	w->cur = *to;
-	w->dev = 0;
 }
 
 /* Put the text of a link before the rest. */
@@ -231,8 +271,10 @@ static int open_by_name(struct walk *w, const char *name, struct loc *out)
 	if (fd < 0)
 		return (int)fd;
 	*out = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = (int)fd };
-	if (!fstat(out->fd, &st))
+	if (!fstat(out->fd, &st)) {
 		out->at_root = vfs_at_root(w->vfs, &st);
+		out->dev = st.st_dev;
+	}
 	return 0;
 }
 
@@ -289,7 +331,7 @@ static int check_crossing(struct walk *w, int fd, const struct stat *st)
 {
 	struct statfs sfs;
 
-	if (st->st_dev == w->dev)
+	if (st->st_dev == w->cur.dev)
 		return 0;
 	if (fstatfs(fd, &sfs))
 		return -errno;
@@ -343,8 +385,8 @@ static int host_step(struct walk *w, const char *name, bool follow)
 	}
 	if (S_ISDIR(st.st_mode))
 		to.at_root = vfs_at_root(w->vfs, &st);
+	to.dev = st.st_dev;
 	walk_move(w, &to);
-	w->dev = st.st_dev;
 	return 0;
 }
 
@@ -411,12 +453,9 @@ static int walk_shortcut(struct walk *w)
 {
 	struct base base = { .loc = &w->cur };
 	struct loc to = { .kind = LOC_HOST, .owned = true };
-	uint64_t resolve;
-	const char *rest;
+	struct fast_path fp;
 	char *slash;
-	struct stat st;
-	int dir;
-	long fd;
+	bool can;
 
 	slash = w->rest + strlen(w->rest);
 	while (slash > w->rest && slash[-1] == '/')
@@ -425,20 +464,15 @@ static int walk_shortcut(struct walk *w)
 	if (!slash || has_dotdot(w->rest))
 		return 0;
 	*slash = '\0';
-	if (!fast_path(w->vfs, &base, w->rest, &dir, &rest, &resolve)) {
-		*slash = '/';
-		return 0;
-	}
-	fd = host_openat2(dir, rest, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
-			  resolve);
+	can = fast_path(w->vfs, &base, w->rest, &fp);
+	to.fd = can ? fast_open_path(&fp, O_DIRECTORY) : -EXDEV;
 	*slash = '/';
-	if (fd < 0)
-		return fast_path_failed((int)fd) ? 0 : (int)fd;
-	to.fd = (int)fd;
+	if (to.fd < 0)
+		return to.fd == -EXDEV ? 0 : to.fd;
+	/* No mount was crossed on the way. */
+	to.dev = w->cur.dev;
 	walk_move(w, &to);
 	w->rest = slash;
-	if (!fstat(to.fd, &st))
-		w->dev = st.st_dev;
 	return 0;
 }
 
@@ -451,7 +485,6 @@ static int walk_start(struct walk *w, struct task *t, const struct base *base,
 	w->vfs = task_vfs(t);
 	w->flags = flags;
 	w->links = 0;
-	w->dev = 0;
 	w->rest = w->buf + sizeof(w->buf) - len - 1;
 	memcpy(w->rest, path, len + 1);
 	w->cur = *base->loc;
@@ -486,9 +519,9 @@ static int walk_run(struct walk *w, struct last *last)
 			break;
 		follow = !end || *w->rest || !(w->flags & WALK_NOFOLLOW);
 		links = w->links;
-		dev = w->dev;
+		dev = w->cur.dev;
 		err = walk_step(w, name, follow);
-		if (!err && (w->links != links || w->dev != dev) &&
+		if (!err && (w->links != links || w->cur.dev != dev) &&
 		    w->cur.kind == LOC_HOST)
 			err = walk_shortcut(w);
 		if (err)
@@ -533,33 +566,34 @@ static int slow_walk(struct task *t, const struct base *base, const char *path,
 	return err;
 }
 
-/* O_PATH flags for the host's part of a walk. */
+/* Flags for the host's part of a walk. */
 static int walk_host_flags(unsigned int flags)
 {
-	return O_PATH | O_CLOEXEC | (flags & WALK_NOFOLLOW ? O_NOFOLLOW : 0) |
+	return (flags & WALK_NOFOLLOW ? O_NOFOLLOW : 0) |
 	       (flags & WALK_DIRECTORY ? O_DIRECTORY : 0);
+}
+
+/* The whole walk by the host: 0, -EXDEV if it cannot, or -errno. */
+static int fast_walk(struct task *t, const struct base *base,
+		     const char *path, unsigned int flags, struct loc *out)
+{
+	struct fast_path fp;
+	int fd = -EXDEV;
+
+	if (flags & (WALK_NO_SYMLINKS | WALK_NO_MAGICLINKS))
+		return fd;
+	if (fast_path(task_vfs(t), base, path, &fp))
+		fd = fast_open_path(&fp, walk_host_flags(flags));
+	*out = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = fd };
+	return fd < 0 ? fd : 0;
 }
 
 static int walk_from(struct task *t, const struct base *base,
 		     const char *path, unsigned int flags, struct loc *out)
 {
-	uint64_t resolve;
-	const char *rest;
-	long fd;
-	int dir;
+	int err = fast_walk(t, base, path, flags, out);
 
-	*out = (struct loc){ .kind = LOC_HOST, .owned = true };
-	if (!(flags & (WALK_NO_SYMLINKS | WALK_NO_MAGICLINKS)) &&
-	    fast_path(task_vfs(t), base, path, &dir, &rest, &resolve)) {
-		fd = host_openat2(dir, rest, walk_host_flags(flags), 0,
-				  resolve);
-		out->fd = (int)fd;
-		if (fd >= 0)
-			return 0;
-		if (!fast_path_failed((int)fd))
-			return (int)fd;
-	}
-	return slow_walk(t, base, path, flags, out);
+	return err == -EXDEV ? slow_walk(t, base, path, flags, out) : err;
 }
 
 /* The base itself: borrows what the base borrows, keeps its references. */
@@ -690,29 +724,19 @@ static int fast_parent(struct task *t, struct base *base, const char *path,
 		       size_t parent_len, struct loc *dir)
 {
 	char parent[PATH_MAX];
-	uint64_t resolve;
-	const char *rest;
 	struct stat st;
-	int host_dir;
-	long fd;
+	int err;
 
 	if (parent_len == 0 || strspn(path, "/") == parent_len) {
-		int err = loc_is_dir(t, base->loc) ? 0 : -ENOTDIR;
-
+		err = loc_is_dir(t, base->loc) ? 0 : -ENOTDIR;
 		return err ? err : walk_empty(base, dir);
 	}
 	memcpy(parent, path, parent_len);
 	parent[parent_len] = '\0';
-	if (!fast_path(task_vfs(t), base, parent, &host_dir, &rest, &resolve))
-		return -EXDEV;
-	fd = host_openat2(host_dir, rest, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
-			  resolve);
-	if (fd < 0)
-		return (int)fd;
-	*dir = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = (int)fd };
-	if (has_dotdot(parent) && !fstat(dir->fd, &st))
+	err = fast_walk(t, base, parent, WALK_DIRECTORY, dir);
+	if (!err && has_dotdot(parent) && !fstat(dir->fd, &st))
 		dir->at_root = vfs_at_root(task_vfs(t), &st);
-	return 0;
+	return err;
 }
 
 int walk_parent(struct task *t, int dirfd, const char *path, bool follow,
@@ -729,7 +753,7 @@ int walk_parent(struct task *t, int dirfd, const char *path, bool follow,
 	err = base_get(t, dirfd, path, &base);
 	if (!err) {
 		err = fast_parent(t, &base, path, parent_len, dir);
-		if (fast_path_failed(err))
+		if (err == -EXDEV)
 			err = slow_parent(t, &base, path, dir, last);
 	}
 	base_put(&base);

@@ -4,6 +4,7 @@
  */
 #include <limits.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
 #include <unistd.h>
 
 #include "sentry/task/internal.h"
@@ -13,6 +14,9 @@
  * pages of it cost nothing.
  */
 #define HOST_STACK_SIZE (256 * 1024)
+
+/* What glibc registers, whatever it says in __rseq_size. */
+#define RSEQ_AREA_SIZE 32
 
 struct task *task_alloc(struct kernel *k, int *err)
 {
@@ -248,12 +252,27 @@ static void thread_count_put(struct kernel *k)
 	pthread_mutex_unlock(&k->tasks_lock);
 }
 
+/*
+ * The C library registers every thread for restartable sequences, which makes
+ * the host write to the thread's memory whenever it is scheduled: for nothing
+ * here, and twice for every system call of the program.
+ */
+static void leave_rseq(void)
+{
+	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+	if (__rseq_size)
+		syscall(SYS_rseq, area, RSEQ_AREA_SIZE, RSEQ_FLAG_UNREGISTER,
+			RSEQ_SIG);
+}
+
 static void *task_thread(void *arg)
 {
 	struct task *t = arg;
 	struct kernel *k = t->kernel;
 
 	t->host_tid = gettid();
+	leave_rseq();
 	if (t->set_child_tid)
 		put_user_u32(t, t->set_child_tid, (uint32_t)t->tid);
 	task_run(t);

@@ -119,8 +119,6 @@ long sys_setpgid(struct task *t, const uint64_t *args)
 
 	if (pgid < 0)
 		return -EINVAL;
-	if (pgid >= PID_MAX)
-		return -EPERM;
 	pthread_mutex_lock(&t->kernel->tasks_lock);
 	err = setpgid_locked(t, pid, pgid);
 	pthread_mutex_unlock(&t->kernel->tasks_lock);

@@ -250,12 +250,14 @@ static int check_event(const struct sigevent_args *e)
 static int check_clock(struct task *t, clockid_t clock)
 {
 	uint64_t ns;
+	int err;
 
 	if (clock_can_sleep(clock))
 		return 0;
-	if (clock == CLOCK_PROCESS_CPUTIME_ID ||
-	    clock == CLOCK_THREAD_CPUTIME_ID || clock < 0)
-		return clock_read_ns(t, clock, &ns);
+	err = clock_read_ns(t, clock, &ns);
+	if (err || clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID ||
+	    clock == CLOCK_THREAD_CPUTIME_ID)
+		return err;
 	return clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM ?
 		       -EPERM :
 		       -EOPNOTSUPP;

@@ -30,7 +30,7 @@ umask 022
 ulimit -c 0
 # Whatever else the caller has open would be seen by the native run alone; 255 is
 # where bash reads this script.
-for fd in /proc/$$/fd/*; do
+for fd in "/proc/$$/fd"/*; do
 	fd=${fd##*/}
 	[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
 done

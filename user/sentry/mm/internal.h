@@ -25,6 +25,10 @@
 #define POPULATE_WINDOW_STACK (128ul << 10)
 /* Copy-on-write is broken in aligned windows of this size. */
 #define COW_WINDOW (64ul << 10)
+/* When a process forks, private areas up to this size are copied at once... */
+#define FORK_COPY_MAX (160ul << 10)
+/* ... and no more than this of them. */
+#define FORK_COPY_TOTAL (1ul << 20)
 /* Writable private file mappings up to this size are copied at once. */
 #define PRIVATE_COPY_MAX (256ul << 10)
 

@@ -57,21 +57,21 @@ in_terminal stty_changes_and_restores -- bash -c 's=$(stty -g); stty raw -echo; 
 in_terminal password 'expect:?' 'send:hidden\n' -- bash -c 'stty -echo; echo "?"; read -r p; stty echo; echo "${#p}"'
 
 # signals of the terminal
-in_terminal interrupt 'expect:ready' 'send:\x03' -- bash -c 'trap "echo caught; exit 7" INT; echo ready; while :; do sleep 0.1; done'
-in_terminal interrupt_kills 'expect:ready' 'send:\x03' -- sh -c 'echo ready; exec sleep 100'
-in_terminal interrupt_of_a_spinning_program 'expect:ready' 'send:\x03' -- bash -c 'echo ready; while :; do :; done'
-in_terminal interrupt_reaches_children 'expect:ready' 'send:\x03' -- \
+in_terminal interrupt 'expect:ready\r\n' 'send:\x03' -- bash -c 'trap "echo caught; exit 7" INT; echo ready; while :; do sleep 0.1; done'
+in_terminal interrupt_kills 'expect:ready\r\n' 'send:\x03' -- sh -c 'echo ready; exec sleep 100'
+in_terminal interrupt_of_a_spinning_program 'expect:ready\r\n' 'send:\x03' -- bash -c 'echo ready; while :; do :; done'
+in_terminal interrupt_reaches_children 'expect:ready\r\n' 'send:\x03' -- \
 	bash -c 'trap "echo parent" INT; sh -c "trap \"echo child; exit 3\" INT; echo ready; sleep 100 & wait"; echo $?'
-in_terminal interrupt_of_python 'expect:ready' 'send:\x03' -- python3 -c '
+in_terminal interrupt_of_python 'expect:ready\r\n' 'send:\x03' -- python3 -c '
 import time
 try:
     print("ready", flush=True)
     time.sleep(100)
 except KeyboardInterrupt: print("interrupted")'
-in_terminal quit 'expect:ready' 'send:\x1c' -- sh -c 'ulimit -c 0; echo ready; exec sleep 100'
-in_terminal window_size_is_passed_on 'expect:ready' 'size:50x132' 'expect:done' -- \
+in_terminal quit 'expect:ready\r\n' 'send:\x1c' -- sh -c 'ulimit -c 0; echo ready; exec sleep 100'
+in_terminal window_size_is_passed_on 'expect:ready\r\n' 'size:50x132' 'expect:done' -- \
 	bash -c 'trap "stty size; echo done; exit" WINCH; stty size; echo ready; while :; do sleep 0.1; done'
-in_terminal hangup_of_the_shell 'expect:ready' -- bash -c 'trap "" INT; echo ready; kill -HUP $$'
+in_terminal hangup_of_the_shell 'expect:ready\r\n' -- bash -c 'trap "" INT; echo ready; kill -HUP $$'
 
 # job control of the host's shell
 prompt='$ '
@@ -91,7 +91,7 @@ at_terminal interrupt_in_the_hosts_shell "expect:$prompt" \
 	'send:\x03' "expect:$prompt" 'send:echo status $?; exit\n' -- "${host_shell[@]}"
 at_terminal kill_of_a_job "expect:$prompt" \
 	'send:$RUN bash -c "trap \x27exit 9\x27 TERM; touch up; while :; do sleep 0.1; done" &\n' \
-	"expect:$prompt" 'send:while ! test -e up; do sleep 0.1; done; kill %1; wait %1; echo status $?; exit\n' \
+	"expect:$prompt" 'send:while ! test -e up; do sleep 0.1; done; kill $!; wait %1; echo status $?; exit\n' \
 	-- "${host_shell[@]}"
 
 # a shell with job control inside the sandbox

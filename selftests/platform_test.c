@@ -582,7 +582,7 @@ TEST_F(platform, killed_while_idle)
 	address_space_release(b->as);
 	b->ctx = NULL;
 	b->as = NULL;
-	count = bench_children(children, 64);
+	count = bench_descendants(children, 64);
 	/* Whatever is left; without its template a platform may refuse. */
 	for (i = 0; i < count; i++)
 		EXPECT_EQ(0, bench_kill(children[i], SIGKILL));

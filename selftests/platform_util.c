@@ -197,27 +197,37 @@ bool bench_is_emulated(void)
 	return ebx == CPUID_HYPERVISOR_EBX_TCG;
 }
 
-static bool is_child(pid_t pid)
+/* 0 if there is no such process. */
+static pid_t parent_of(pid_t pid)
 {
 	char path[64], line[512], *after_name;
-	int ppid = -1;
+	pid_t ppid = 0;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	f = fopen(path, "re");
 	if (!f)
-		return false;
+		return 0;
 	if (fgets(line, sizeof(line), f)) {
 		after_name = strrchr(line, ')');
 		if (!after_name || sscanf(after_name + 1, " %*c %d", &ppid) != 1)
-			ppid = -1;
+			ppid = 0;
 	}
 	fclose(f);
-	return ppid == getpid();
+	return ppid;
+}
+
+static bool is_descendant(pid_t pid)
+{
+	for (pid = parent_of(pid); pid > 0; pid = parent_of(pid)) {
+		if (pid == getpid())
+			return true;
+	}
+	return false;
 }
 
 /* By /proc rather than "children", which not every kernel is built with. */
-int bench_children(pid_t *pids, int max)
+int bench_descendants(pid_t *pids, int max)
 {
 	struct dirent *entry;
 	DIR *proc = opendir("/proc");
@@ -226,7 +236,7 @@ int bench_children(pid_t *pids, int max)
 	while (proc && found < max && (entry = readdir(proc))) {
 		pid_t pid = atoi(entry->d_name);
 
-		if (pid > 0 && is_child(pid))
+		if (pid > 0 && is_descendant(pid))
 			pids[found++] = pid;
 	}
 	if (proc)
@@ -236,7 +246,7 @@ int bench_children(pid_t *pids, int max)
 
 int bench_kill(pid_t pid, int sig)
 {
-	return pid > 1 && is_child(pid) ? kill(pid, sig) : -1;
+	return pid > 1 && is_descendant(pid) ? kill(pid, sig) : -1;
 }
 
 static bool maps_bench(pid_t pid)
@@ -257,7 +267,7 @@ static bool maps_bench(pid_t pid)
 pid_t bench_stub(struct bench *b)
 {
 	pid_t pids[64];
-	int i, count = bench_children(pids, 64);
+	int i, count = bench_descendants(pids, 64);
 
 	for (i = 0; i < count; i++) {
 		if (maps_bench(pids[i]))

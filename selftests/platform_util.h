@@ -98,16 +98,16 @@ static inline uint64_t *bench_word(struct bench *b, size_t index)
 /* Is the CPU QEMU's emulation, which lacks or mistreats some exceptions? */
 bool bench_is_emulated(void);
 
-/* Ids of the child processes of the calling process; their number. */
-int bench_children(pid_t *pids, int max);
+/* Ids of the descendants of the calling process; their number. */
+int bench_descendants(pid_t *pids, int max);
 
 /*
- * Signals a child of the calling process; refuses any other id, so that no bug
+ * Signals a descendant of the calling process; refuses any other id, so that no bug
  * of a test, run as root, ends up as kill(-1). 0 or -1.
  */
 int bench_kill(pid_t pid, int sig);
 
-/* The child that holds the bench's address space: it maps the memory file. */
+/* The descendant that holds the bench's address space: it maps the memory file. */
 pid_t bench_stub(struct bench *b);
 
 /*
@@ -129,7 +129,7 @@ pid_t bench_stub(struct bench *b);
 	{ \
 		pid_t left[4]; \
 		bench_close(&self->b); \
-		EXPECT_EQ(0, bench_children(left, 4)); \
+		EXPECT_EQ(0, bench_descendants(left, 4)); \
 	}
 
 /* The next event is a system call of this number. */

@@ -9,9 +9,8 @@
 #include "sentry/fs/internal.h"
 #include "sentry/fs/syscalls.h"
 
-/* Install a descriptor of the host (or -errno) as a file of the program. */
-static long anon_install(struct task *t, const struct file_ops *ops, long fd,
-			 int flags, bool cloexec)
+long host_anon_install(struct task *t, const struct file_ops *ops, long fd,
+		       int flags, bool cloexec)
 {
 	struct file *f;
 
@@ -31,9 +30,10 @@ static long do_eventfd(struct task *t, unsigned int count, int flags)
 {
 	if (flags & ~(EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC))
 		return -EINVAL;
-	return anon_install(t, &host_stream_ops,
-			    host_ret(eventfd(count, flags | EFD_CLOEXEC)),
-			    O_RDWR | (flags & O_NONBLOCK), flags & EFD_CLOEXEC);
+	return host_anon_install(t, &host_stream_ops,
+				 host_ret(eventfd(count, flags | EFD_CLOEXEC)),
+				 O_RDWR | (flags & O_NONBLOCK),
+				 flags & EFD_CLOEXEC);
 }
 
 long sys_eventfd(struct task *t, const uint64_t *args)
@@ -54,8 +54,9 @@ long sys_timerfd_create(struct task *t, const uint64_t *args)
 	if (flags & ~(TFD_NONBLOCK | TFD_CLOEXEC))
 		return -EINVAL;
 	fd = host_ret(timerfd_create((int)args[0], flags | TFD_CLOEXEC));
-	return anon_install(t, &host_stream_ops, fd,
-			    O_RDWR | (flags & O_NONBLOCK), flags & TFD_CLOEXEC);
+	return host_anon_install(t, &host_stream_ops, fd,
+				 O_RDWR | (flags & O_NONBLOCK),
+				 flags & TFD_CLOEXEC);
 }
 
 /* The host checks that it is a timer; stdio is not the sandbox's to set. */
@@ -116,7 +117,9 @@ long sys_memfd_create(struct task *t, const uint64_t *args)
 	n = strncpy_from_user(t, name, args[0], sizeof(name));
 	if (n < 0)
 		return n == -ENAMETOOLONG ? -EINVAL : n;
-	return anon_install(t, &host_regular_ops,
-			    host_ret(memfd_create(name, flags | MFD_CLOEXEC)),
-			    O_RDWR | FILE_O_LARGEFILE, flags & MFD_CLOEXEC);
+	return host_anon_install(t, &host_regular_ops,
+				 host_ret(memfd_create(name,
+						       flags | MFD_CLOEXEC)),
+				 O_RDWR | FILE_O_LARGEFILE,
+				 flags & MFD_CLOEXEC);
 }

@@ -269,6 +269,13 @@ int host_file_import(struct vfs *vfs, int host_fd, struct file **out);
 /* Open a host place again, by its descriptor. */
 int host_reopen(struct task *t, int host_fd, int flags, struct file **out);
 
+/*
+ * anon.c: install a descriptor that the host has just made (consumed), or pass
+ * on its -errno.
+ */
+long host_anon_install(struct task *t, const struct file_ops *ops, long fd,
+		       int flags, bool cloexec);
+
 /* tty.c: terminals of the host, known by the descriptors they came in by. */
 
 extern const struct file_ops host_tty_ops;

@@ -6,6 +6,8 @@
  * started the sandbox): position and flags are shared, and their host flags
  * are never changed.
  */
+#include <sys/resource.h>
+
 #include "sentry/fs/internal.h"
 #include "sentry/fs/syscalls.h"
 
@@ -30,10 +32,25 @@ static int import_fd(struct task *t, int fd)
 	return err < 0 ? err : 0;
 }
 
+/*
+ * The descriptors of all processes of the sandbox are the host process's. Its
+ * limit is raised after the first task has taken on the caller's as its own.
+ */
+static void raise_host_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int fd_table_import_stdio(struct task *t)
 {
 	int fd, err;
 
+	raise_host_limit();
 	for (fd = 0; fd <= 2; fd++) {
 		err = import_fd(t, fd);
 		if (err)

@@ -127,6 +127,10 @@ static const struct syscall_desc descs[] = {
 	SYSCALL(epoll_pwait, "fpddpu"),
 	SYSCALL(epoll_pwait2, "fpdppu"),
 	SYSCALL(tee, "ffux"),
+	SYSCALL(inotify_init, ""),
+	SYSCALL(inotify_init1, "x"),
+	SYSCALL_PART(inotify_add_watch, "fsx", "host files only"),
+	SYSCALL(inotify_rm_watch, "fd"),
 };
 
 SYSCALL_GROUP(fs_syscalls, descs);

@@ -123,6 +123,10 @@ long sys_epoll_wait(struct task *t, const uint64_t *args);
 long sys_epoll_pwait(struct task *t, const uint64_t *args);
 long sys_epoll_pwait2(struct task *t, const uint64_t *args);
 long sys_tee(struct task *t, const uint64_t *args);
+long sys_inotify_init(struct task *t, const uint64_t *args);
+long sys_inotify_init1(struct task *t, const uint64_t *args);
+long sys_inotify_add_watch(struct task *t, const uint64_t *args);
+long sys_inotify_rm_watch(struct task *t, const uint64_t *args);
 
 /* fcntl() about the descriptor: F_DUPFD*, F_GETFD, F_SETFD. */
 long fd_fcntl(struct task *t, struct file *f, int fd, int cmd, uint64_t arg);

@@ -278,6 +278,23 @@ static int open_by_name(struct walk *w, const char *name, struct loc *out)
 	return 0;
 }
 
+/*
+ * A directory whose name is too long has no name to go by. That the host itself
+ * goes up is safe only where there is nothing outside of the root.
+ */
+static int host_dotdot_unnamed(struct walk *w)
+{
+	struct loc to = { .kind = LOC_HOST, .owned = true };
+
+	if (w->vfs->mounts[0].host_name[0] || w->cur.at_root)
+		return -ENAMETOOLONG;
+	to.fd = openat(w->cur.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (to.fd < 0)
+		return -errno;
+	walk_move(w, &to);
+	return 0;
+}
+
 static int host_dotdot(struct walk *w)
 {
 	char name[PATH_MAX];
@@ -286,6 +303,8 @@ static int host_dotdot(struct walk *w)
 	int err;
 
 	err = vfs_host_name(w->vfs, w->cur.fd, name, sizeof(name));
+	if (err == -ENAMETOOLONG)
+		return host_dotdot_unnamed(w);
 	if (err)
 		return err;
 	slash = strrchr(name, '/');

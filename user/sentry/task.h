@@ -145,7 +145,7 @@ struct thread_group {
 
 /*
  * Create the first task of the sandbox, which k->init refers to: the caller gets
- * no reference of its own. It has tid 1, no mm, fd_table or
+ * no reference of its own. It has no mm, fd_table or
  * fs_context yet: the caller fills them, loads a program with exec_load(), and
  * calls task_start().
  */

@@ -33,7 +33,7 @@ static int check_flags(struct task *t, uint64_t flags)
 		return -EINVAL;
 	if ((flags & CLONE_THREAD) && (flags & (CLONE_NEWUSER | CLONE_NEWPID)))
 		return -EINVAL;
-	if ((flags & CLONE_PARENT) && t->tg->tgid == 1)
+	if ((flags & CLONE_PARENT) && t->tg == t->kernel->init->tg)
 		return -EINVAL;
 	/* There are no descriptors for processes. */
 	if (flags & CLONE_PIDFD)

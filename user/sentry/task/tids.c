@@ -24,6 +24,11 @@ int tid_table_create(struct kernel *k)
 		err = -errno;
 		goto out_pids;
 	}
+	/*
+	 * The first process is no init, and a group 1 could not be killed:
+	 * kill(-1) means all processes. So 1 stays free.
+	 */
+	tt->last = 1;
 	TAILQ_INIT(&tt->groups);
 	TAILQ_INIT(&tt->ttys);
 	k->tids = tt;

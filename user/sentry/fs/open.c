@@ -207,22 +207,25 @@ int vfs_open_exec(struct task *t, int dirfd, const char *path, int flags,
 {
 	/* O_NONBLOCK: a FIFO is refused, not waited for. */
 	int oflags = O_RDONLY | O_NONBLOCK;
+	struct file *f;
 	int err;
 
 	if (flags & AT_SYMLINK_NOFOLLOW)
 		oflags |= O_NOFOLLOW;
 	if (!path[0] && flags & AT_EMPTY_PATH)
-		err = open_existing(t, dirfd, path, oflags, WALK_EMPTY, out);
+		err = open_existing(t, dirfd, path, oflags, WALK_EMPTY, &f);
 	else
-		err = do_open(t, dirfd, path, oflags, 0, 0, out);
+		err = do_open(t, dirfd, path, oflags, 0, 0, &f);
 	if (err)
 		return err;
-	err = check_exec(t, *out);
-	if (err)
-		file_put(*out);
-	else
-		(*out)->flags &= ~O_NONBLOCK;
-	return err;
+	err = check_exec(t, f);
+	if (err) {
+		file_put(f);
+		return err;
+	}
+	f->flags &= ~O_NONBLOCK;
+	*out = f;
+	return 0;
 }
 
 /* system calls */

@@ -137,7 +137,11 @@ static void handle_signal(struct task *t, struct platform_event *ev)
 {
 	if (unlikely(t->regs->rip >= VSYSCALL_ADDR) && try_vsyscall(t))
 		return;
-	if (ev->access) {
+	/*
+	 * SIGBUS of the host is the answer already: the page is mapped, and there
+	 * is nothing behind it, as behind the end of a file.
+	 */
+	if (ev->access && ev->info.si_signo == SIGSEGV) {
 		handle_page_fault(t, ev);
 		return;
 	}

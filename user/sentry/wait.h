@@ -22,6 +22,7 @@
 #define _SENTRY_WAIT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -44,6 +45,7 @@ struct waiter {
 };
 
 struct wait_queue {
+	atomic_uint count; /* waiters; written under lock */
 	pthread_mutex_t lock;
 	TAILQ_HEAD(, waiter) waiters;
 };

@@ -27,6 +27,7 @@ void wait_queue_init(struct wait_queue *q)
 {
 	pthread_mutex_init(&q->lock, NULL);
 	TAILQ_INIT(&q->waiters);
+	atomic_init(&q->count, 0);
 }
 
 void waiter_init(struct waiter *w, struct task *t)
@@ -39,23 +40,24 @@ void wait_queue_add(struct wait_queue *q, struct waiter *w)
 {
 	pthread_mutex_lock(&q->lock);
 	TAILQ_INSERT_TAIL(&q->waiters, w, link);
+	/* A full barrier: the condition is looked at after this. */
+	atomic_fetch_add(&q->count, 1);
 	pthread_mutex_unlock(&q->lock);
-	/* Pairs with the fence in wait_queue_empty(). */
-	atomic_thread_fence(memory_order_seq_cst);
 }
 
 void wait_queue_remove(struct wait_queue *q, struct waiter *w)
 {
 	pthread_mutex_lock(&q->lock);
 	TAILQ_REMOVE(&q->waiters, w, link);
+	atomic_fetch_sub(&q->count, 1);
 	pthread_mutex_unlock(&q->lock);
 }
 
 static bool wait_queue_empty(struct wait_queue *q)
 {
-	/* The condition is stored before the queue is looked at. */
+	/* The condition is stored before; pairs with wait_queue_add(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	return !__atomic_load_n(&q->waiters.tqh_first, __ATOMIC_RELAXED);
+	return !atomic_load_explicit(&q->count, memory_order_relaxed);
 }
 
 int wait_queue_wake(struct wait_queue *q, int n)

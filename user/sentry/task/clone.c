@@ -290,6 +290,8 @@ static long do_clone(struct task *t, const struct clone_request *rq)
 		unpublish_child(child);
 		goto out_put;
 	}
+	if (!(rq->flags & CLONE_THREAD))
+		process_cpu_limit_set(child->tg);
 	task_put(child);
 	if (rq->flags & CLONE_VFORK)
 		wait_for_vfork(t);

@@ -230,6 +230,7 @@ int task_create_init(struct kernel *k, struct task **out)
 		err = timer_thread_start(k);
 	if (err)
 		goto out_published;
+	process_cpu_limit_set(t->tg);
 	*out = t;
 	return 0;
 

@@ -172,6 +172,8 @@ void process_timers_destroy(struct thread_group *tg);
 /* The process ends: disarm and delete all. */
 void process_timers_stop(struct thread_group *tg);
 void process_timers_exec(struct thread_group *tg);
+/* RLIMIT_CPU of a process that others see has been set. No locks. */
+void process_cpu_limit_set(struct thread_group *tg);
 /* A SIGEV_SIGNAL timer's signal is being delivered: its overrun count. */
 void posix_timer_delivered(struct thread_group *tg, siginfo_t *info);
 int timer_thread_start(struct kernel *k);

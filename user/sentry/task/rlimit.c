@@ -31,6 +31,8 @@ static int do_prlimit(struct thread_group *tg, unsigned int res,
 	if (new)
 		err = set_limit_locked(tg, res, new);
 	pthread_mutex_unlock(&tg->lock);
+	if (new && !err && res == RLIMIT_CPU)
+		process_cpu_limit_set(tg);
 	return err;
 }
 

@@ -48,8 +48,9 @@ struct interval {
 	uint64_t period;
 };
 
-/* Indices are ITIMER_*. */
-#define NR_INTERVALS 3
+/* Indices are ITIMER_*, and one for RLIMIT_CPU. */
+#define INTERVAL_CPU_LIMIT 3
+#define NR_INTERVALS 4
 
 struct process_timers {
 	pthread_mutex_t lock;

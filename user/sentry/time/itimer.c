@@ -4,7 +4,8 @@
  *
  * ITIMER_REAL is a timer of the sentry. The two of CPU time are as well: when
  * the earliest moment has come at which the CPU time can be used up, it is
- * looked at, and the timer is armed again for what is missing.
+ * looked at, and the timer is armed again for what is missing. RLIMIT_CPU works
+ * the same way.
  */
 #include <sys/time.h>
 
@@ -17,6 +18,7 @@ static const int interval_signals[NR_INTERVALS] = {
 	[ITIMER_REAL] = SIGALRM,
 	[ITIMER_VIRTUAL] = SIGVTALRM,
 	[ITIMER_PROF] = SIGPROF,
+	[INTERVAL_CPU_LIMIT] = SIGXCPU,
 };
 
 static struct interval *interval_of(struct ktimer *kt)
@@ -69,6 +71,17 @@ static bool interval_expire_locked(struct interval *it, uint64_t now)
 	return expired;
 }
 
+/* Above the hard limit there is no more mercy. */
+static int interval_signal(const struct interval *it, uint64_t now)
+{
+	const struct rlimit *r = &it->pt->tg->rlimits[RLIMIT_CPU];
+	int which = (int)(it - it->pt->intervals);
+
+	if (which == INTERVAL_CPU_LIMIT && now / 1000000000ull >= r->rlim_max)
+		return SIGKILL;
+	return interval_signals[which];
+}
+
 static void interval_fire(struct ktimer *kt)
 {
 	struct interval *it = interval_of(kt);
@@ -87,7 +100,7 @@ static void interval_fire(struct ktimer *kt)
 	pthread_mutex_unlock(&pt->lock);
 	if (!expired)
 		return;
-	siginfo_user(&info, interval_signals[it - pt->intervals], NULL);
+	siginfo_user(&info, interval_signal(it, now), NULL);
 	pthread_mutex_lock(&tg->kernel->tasks_lock);
 	if (!tg->zombie)
 		signal_send(tg->leader, &info, true);
@@ -187,6 +200,28 @@ static int interval_set(struct interval *it, const struct interval_value *new,
 	return err;
 }
 
+void process_cpu_limit_set(struct thread_group *tg)
+{
+	struct interval *it = &tg->timers->intervals[INTERVAL_CPU_LIMIT];
+	rlim_t limit = tg->rlimits[RLIMIT_CPU].rlim_cur;
+	uint64_t now;
+
+	if (limit == RLIM_INFINITY && !it->period)
+		return;
+	now = interval_now(it);
+	pthread_mutex_lock(&it->pt->lock);
+	it->period = 1000000000ull;
+	it->expires = 0;
+	if (limit < INT64_MAX / 1000000000)
+		/* 0 would mean never. */
+		it->expires = MAX(limit, 1) * 1000000000ull;
+	if (it->expires)
+		interval_rearm_locked(it, now);
+	else
+		ktimer_disarm(&it->kt);
+	pthread_mutex_unlock(&it->pt->lock);
+}
+
 static int timeval_in(const struct timeval *tv, uint64_t *ns)
 {
 	struct timespec ts = { tv->tv_sec, tv->tv_usec * 1000 };
@@ -212,7 +247,7 @@ long sys_getitimer(struct task *t, const uint64_t *args)
 {
 	struct interval_value old;
 
-	if (args[0] >= NR_INTERVALS)
+	if (args[0] > ITIMER_PROF)
 		return -EINVAL;
 	interval_set(&t->tg->timers->intervals[args[0]], NULL, &old);
 	return put_itimer(t, args[1], &old);
@@ -231,7 +266,7 @@ long sys_setitimer(struct task *t, const uint64_t *args)
 		    timeval_in(&itv.it_interval, &new.period))
 			return -EINVAL;
 	}
-	if (args[0] >= NR_INTERVALS)
+	if (args[0] > ITIMER_PROF)
 		return -EINVAL;
 	err = interval_set(&t->tg->timers->intervals[args[0]], &new, &old);
 	if (err)

@@ -337,8 +337,12 @@ TEST_F_TIMEOUT(escape, jumps_into_the_stub, 120)
 	uint64_t start = b->p->max_user_address;
 
 	BENCH_LOAD(b, prog_syscall);
-	jump_everywhere(_metadata, b, self->pipe[1], start, start + 256, 1);
-	jump_everywhere(_metadata, b, self->pipe[1], start + 256, start + BENCH_PAGE, 61);
+	/* Whatever is above what programs may use, densely where code begins. */
+	for (; start < 0x7ffffffff000 && start < b->p->max_user_address + 4 * BENCH_PAGE;
+	     start += BENCH_PAGE) {
+		jump_everywhere(_metadata, b, self->pipe[1], start, start + 256, 1);
+		jump_everywhere(_metadata, b, self->pipe[1], start + 256, start + BENCH_PAGE, 61);
+	}
 	EXPECT_NO_EFFECT();
 	/* Still in good health. */
 	try(b, self->pipe[1], 39);

@@ -2,17 +2,15 @@
 /*
  * ptrace.c - the platform that needs nothing but ptrace(2)
  *
- * Creating and destroying its objects, and the memory operations. ptrace.h
- * tells how it works; ptrace_switch.c runs programs.
+ * Creating and destroying it and its contexts. ptrace.h tells how it works,
+ * ptrace_switch.c runs programs, ptrace_space.c maps their memory.
  */
 #include <errno.h>
 #include <limits.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ptrace.h"
@@ -29,157 +27,6 @@
 static struct ptrace_platform *to_platform(struct platform *p)
 {
 	return (struct ptrace_platform *)p;
-}
-
-/* ---- address spaces ---- */
-
-/* An idle process may have been killed: then it is only good for burial. */
-static bool is_alive(struct ptrace_process *proc)
-{
-	siginfo_t info = { 0 };
-
-	if (waitid(P_PID, proc->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid)
-		proc->dead = true;
-	return !proc->dead;
-}
-
-static struct ptrace_process *pop_idle(struct ptrace_platform *p)
-{
-	struct ptrace_process *proc;
-
-	pthread_mutex_lock(&p->lock);
-	proc = LIST_FIRST(&p->idle);
-	if (proc) {
-		LIST_REMOVE(proc, idle_link);
-		p->nr_idle--;
-		proc->refs = 1;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return proc;
-}
-
-static int take_process(struct ptrace_platform *p, struct ptrace_process **out)
-{
-	struct ptrace_process *proc;
-
-	while ((proc = pop_idle(p))) {
-		if (is_alive(proc)) {
-			*out = proc;
-			return 0;
-		}
-		ptrace_master_release(p, proc);
-	}
-	return ptrace_master_new_process(p, out);
-}
-
-static int new_address_space(struct platform *base, struct platform_address_space **out)
-{
-	struct ptrace_platform *p = to_platform(base);
-	struct ptrace_address_space *as;
-	int err;
-
-	as = calloc(1, sizeof(*as));
-	if (!as)
-		return -ENOMEM;
-	as->base.platform = base;
-	LIST_INIT(&as->contexts);
-	err = take_process(p, &as->proc);
-	if (err) {
-		free(as);
-		return err;
-	}
-	*out = &as->base;
-	return 0;
-}
-
-/* A context that ran here may be released later, or run elsewhere. */
-static void forget_contexts(struct ptrace_platform *p, struct ptrace_address_space *as)
-{
-	struct ptrace_context *ctx;
-
-	pthread_mutex_lock(&p->fault_lock);
-	while ((ctx = LIST_FIRST(&as->contexts))) {
-		LIST_REMOVE(ctx, as_link);
-		ctx->as = NULL;
-	}
-	pthread_mutex_unlock(&p->fault_lock);
-}
-
-static void address_space_free(struct platform_address_space *base)
-{
-	struct ptrace_address_space *as = (struct ptrace_address_space *)base;
-	struct ptrace_platform *p = to_platform(base->platform);
-
-	forget_contexts(p, as);
-	ptrace_master_release(p, as->proc);
-	free(as);
-}
-
-/* ---- memory operations ---- */
-
-/*
- * On the context's own thread if there is a context, since that is stopped and
- * the caller traces it; else by the master.
- */
-static int make_call(struct ptrace_address_space *as, struct ptrace_context *ctx,
-		     const struct ptrace_call *call)
-{
-	struct ptrace_platform *p = to_platform(as->base.platform);
-	long result;
-	int err;
-
-	atomic_fetch_add_explicit(&p->memory_ops, 1, memory_order_relaxed);
-	if (!ctx)
-		return ptrace_master_call(p, as->proc, call);
-	err = ptrace_thread_bind(ctx, as);
-	if (err)
-		return err;
-	ctx->thread->loaded_valid = false;
-	if (ptrace_inject(p->stub, ctx->thread->tid, call, &result))
-		return ptrace_thread_died(ctx->thread);
-	return result < 0 ? (int)result : 0;
-}
-
-static int map_file(struct platform_address_space *base, struct platform_context *ctx,
-		    uint64_t addr, int fd, uint64_t offset, uint64_t len, int prot, bool precommit)
-{
-	int flags = MAP_SHARED | MAP_FIXED | (precommit ? MAP_POPULATE : 0);
-	const struct ptrace_call call = { __NR_mmap, { addr, len, prot, flags, fd, offset } };
-
-	return make_call((struct ptrace_address_space *)base, (struct ptrace_context *)ctx, &call);
-}
-
-/* The repeat of a fault in this range says nothing any more: see guess_access(). */
-static void forget_faults(struct ptrace_address_space *as, uint64_t addr, uint64_t len)
-{
-	struct ptrace_platform *p = to_platform(as->base.platform);
-	struct ptrace_context *ctx;
-
-	pthread_mutex_lock(&p->fault_lock);
-	LIST_FOREACH(ctx, &as->contexts, as_link) {
-		if (ctx->fault_addr - addr < len)
-			ctx->fault_seen = false;
-	}
-	pthread_mutex_unlock(&p->fault_lock);
-}
-
-static int unmap(struct platform_address_space *base, struct platform_context *ctx, uint64_t addr,
-		 uint64_t len)
-{
-	struct ptrace_address_space *as = (struct ptrace_address_space *)base;
-	const struct ptrace_call call = { __NR_munmap, { addr, len } };
-	int err;
-
-	err = make_call(as, (struct ptrace_context *)ctx, &call);
-	/* Afterwards: a fault before the unmap is as good as forgotten, too. */
-	forget_faults(as, addr, len);
-	return err;
-}
-
-/* Nothing is ever deferred. */
-static int flush(struct platform_address_space *as, struct platform_context *ctx)
-{
-	return 0;
 }
 
 /* ---- contexts ---- */
@@ -269,10 +116,10 @@ static void stats(struct platform *base, struct platform_stats *out)
 	LIST_FOREACH(ctx, &p->contexts, link)
 		out->switches += ctx->switches;
 	pthread_mutex_unlock(&p->lock);
-	/* Every wait sleeps, and every operation is a batch of its own. */
+	/* Every wait sleeps. */
 	out->sleeps = out->switches;
 	out->memory_ops = p->memory_ops;
-	out->memory_batches = p->memory_ops;
+	out->memory_batches = p->memory_batches;
 }
 
 static void free_platform(struct ptrace_platform *p)
@@ -298,7 +145,7 @@ static void release(struct platform *base)
 
 static const struct platform_ops ptrace_ops = {
 	.release = release,
-	.new_address_space = new_address_space,
+	.new_address_space = ptrace_new_address_space,
 	.new_context = new_context,
 	.global_memory_barrier = global_memory_barrier,
 	.seccomp_info = seccomp_info,
@@ -310,10 +157,10 @@ static const struct platform_ops ptrace_ops = {
 	.preempt = ptrace_preempt,
 	.prepare_sleep = prepare_sleep,
 	.context_release = context_free,
-	.map_file = map_file,
-	.unmap = unmap,
-	.flush = flush,
-	.address_space_release = address_space_free,
+	.map_file = ptrace_map_file,
+	.unmap = ptrace_unmap,
+	.flush = ptrace_flush,
+	.address_space_release = ptrace_address_space_release,
 };
 
 static struct ptrace_platform *alloc_platform(void)
@@ -352,7 +199,7 @@ static int start(struct ptrace_platform *p)
 	if (err)
 		return err;
 	p->base.min_user_address = platform_min_user_address();
-	p->base.max_user_address = p->stub;
+	p->base.max_user_address = PTRACE_OPS_ADDR(p->stub);
 	p->base.concurrency_count = INT_MAX;
 	if (!register_for_barrier())
 		p->base.have_global_memory_barrier = false;

@@ -44,8 +44,9 @@
  * thread in context_switch() may take any signal; its handlers run, and the
  * wait goes on. Nobody else may wait for "any child" with __WALL or __WCLONE.
  *
- * Ordering of locks: ptrace_platform.lock, then .fault_lock. Neither is held
- * over a system call that can block, nor over a master request.
+ * Ordering of locks: ptrace_address_space.ops_lock, then ptrace_platform.lock,
+ * then .fault_lock. Neither of the latter two is held over a system call that
+ * can block, nor over a master request.
  */
 #ifndef _SANDTRAP_PLATFORM_PTRACE_H
 #define _SANDTRAP_PLATFORM_PTRACE_H
@@ -71,6 +72,18 @@
 
 struct ptrace_context;
 struct ptrace_master;
+
+/**
+ * struct ptrace_call - a system call to be made by a stopped tracee
+ * @nr: system call number
+ * @args: its arguments
+ *
+ * The stub reads these: see ptrace_stub_batch.
+ */
+struct ptrace_call {
+	uint64_t nr;
+	uint64_t args[6];
+};
 
 /**
  * struct ptrace_thread - a thread of a stub process, other than the leader
@@ -105,10 +118,13 @@ LIST_HEAD(ptrace_thread_list, ptrace_thread);
  * @link: in ptrace_platform.processes, from birth to death
  * @idle_link: in ptrace_platform.idle while without an address space
  * @dead: it was killed; set once, by whoever notices
+ * @ops: the page at PTRACE_OPS_ADDR in it, writable here, read-only there;
+ *	belongs to the address space
  */
 struct ptrace_process {
 	pid_t pid;
 	atomic_bool dead;
+	struct ptrace_call *ops;
 	/* protected by ptrace_platform.lock */
 	unsigned int refs;
 	unsigned int nr_threads;
@@ -133,9 +149,21 @@ struct ptrace_tracer {
 	LIST_ENTRY(ptrace_tracer) link;
 };
 
+/**
+ * struct ptrace_address_space - an address space
+ * @proc: the process that holds it
+ * @ops_lock: outermost lock, held while operations are carried out, so that
+ *	they keep their order
+ * @nr_ops: deferred operations in @proc->ops; descriptors in them are ours.
+ *	Written under @ops_lock, read without: a thread needs to see what it
+ *	deferred itself
+ * @contexts: contexts that ran here last
+ */
 struct ptrace_address_space {
 	struct platform_address_space base;
 	struct ptrace_process *proc;
+	pthread_mutex_t ops_lock;
+	atomic_uint nr_ops;
 	/* protected by ptrace_platform.fault_lock */
 	LIST_HEAD(, ptrace_context) contexts;
 };
@@ -182,6 +210,7 @@ struct ptrace_platform {
 	size_t xstate_size;
 	pthread_key_t tracer_key;
 	atomic_ulong memory_ops;
+	atomic_ulong memory_batches;
 
 	pthread_mutex_t lock;
 	/* protected by lock */
@@ -197,26 +226,21 @@ struct ptrace_platform {
 
 /* the stub's code, ptrace_stub.S */
 extern const unsigned char ptrace_stub_start[], ptrace_stub_syscall[],
-	ptrace_stub_called[], ptrace_stub_clone[], ptrace_stub_cloned[],
+	ptrace_stub_called[], ptrace_stub_batch[], ptrace_stub_batched[],
+	ptrace_stub_clone[], ptrace_stub_cloned[],
 	ptrace_stub_park[], ptrace_stub_report[], ptrace_stub_end[];
 
+/* Below the stub's page each process has the list of what it is to execute. */
 #define PTRACE_STUB_SIZE PLATFORM_PAGE_SIZE
+#define PTRACE_OPS_SIZE PLATFORM_PAGE_SIZE
+#define PTRACE_OPS_ADDR(stub) ((stub) - PTRACE_OPS_SIZE)
+#define PTRACE_OPS_MAX 64
 
 /* Where in a stub at @base a label of ptrace_stub.S is. */
 #define PTRACE_STUB_ADDR(base, label) \
 	((base) + (uint64_t)(ptrace_stub_##label - ptrace_stub_start))
 
 /* ptrace_inject.c */
-
-/**
- * struct ptrace_call - a system call to be made by a stopped tracee
- * @nr: system call number
- * @args: its arguments
- */
-struct ptrace_call {
-	long nr;
-	unsigned long args[6];
-};
 
 /**
  * ptrace_wait() - wait for a tracee to stop or die
@@ -241,6 +265,18 @@ int ptrace_wait(pid_t tid, int *status);
  */
 int ptrace_inject(uint64_t stub, pid_t tid, const struct ptrace_call *call,
 		  long *result);
+
+/**
+ * ptrace_inject_batch() - make a stopped tracee execute what is in its list
+ * @stub: where the stub is mapped in its process
+ * @tid: tracee of the calling thread
+ * @count: how many calls
+ *
+ * Stops at the first call that fails.
+ *
+ * Return: 0; -ECHILD if it died (and has been reaped); -errno of the call.
+ */
+int ptrace_inject_batch(uint64_t stub, pid_t tid, unsigned int count);
 
 /**
  * ptrace_seize() - attach to a parked thread and stop it
@@ -372,15 +408,15 @@ int ptrace_master_new_thread(struct ptrace_platform *p,
 			     struct ptrace_thread **out);
 
 /**
- * ptrace_master_call() - make the leader of a process execute a system call
+ * ptrace_master_batch() - make the leader of a process execute its list
  * @p: platform
  * @proc: process
- * @call: what to execute
+ * @count: how many calls
  *
- * Return: the result; -ECHILD if the process died.
+ * Return: as ptrace_inject_batch().
  */
-int ptrace_master_call(struct ptrace_platform *p, struct ptrace_process *proc,
-		       const struct ptrace_call *call);
+int ptrace_master_batch(struct ptrace_platform *p, struct ptrace_process *proc,
+			unsigned int count);
 
 /**
  * ptrace_master_release() - empty a process and drop its address space's
@@ -442,6 +478,19 @@ int ptrace_thread_died(struct ptrace_thread *t);
  * Parks what it traces; otherwise EXITKILL would kill those processes.
  */
 void ptrace_tracer_exit(void *tracer);
+
+/* ptrace_space.c */
+
+int ptrace_new_address_space(struct platform *base,
+			     struct platform_address_space **out);
+void ptrace_address_space_release(struct platform_address_space *as);
+int ptrace_map_file(struct platform_address_space *as,
+		    struct platform_context *ctx, uint64_t addr, int fd,
+		    uint64_t offset, uint64_t len, int prot, bool precommit);
+int ptrace_unmap(struct platform_address_space *as,
+		 struct platform_context *ctx, uint64_t addr, uint64_t len);
+int ptrace_flush(struct platform_address_space *as,
+		 struct platform_context *ctx);
 
 /* ptrace_switch.c */
 

@@ -7,6 +7,7 @@
  * master and the task threads inject, and pause(2) of parked threads.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/membarrier.h>
 #include <sched.h>
@@ -135,6 +136,7 @@ void ptrace_filter_free(struct sock_fprog *prog)
 static const struct scmp_arg_cmp wait_all[] = { EQ(2, __WALL) };
 static const struct scmp_arg_cmp kill_stub[] = { EQ(1, SIGKILL) };
 static const struct scmp_arg_cmp kick_thread[] = { EQ(2, PTRACE_INTERRUPT_SIGNAL) };
+static const struct scmp_arg_cmp keep_open[] = { EQ(1, F_DUPFD_CLOEXEC) };
 static const struct scmp_arg_cmp barrier[] = { EQ(0, MEMBARRIER_CMD_GLOBAL_EXPEDITED) };
 
 static const struct platform_seccomp_rule sentry_rules[] = {
@@ -145,6 +147,8 @@ static const struct platform_seccomp_rule sentry_rules[] = {
 	RULE(__NR_tgkill, kick_thread),
 	RULE(__NR_membarrier, barrier),
 	RULE0(__NR_clock_nanosleep),
+	RULE(__NR_fcntl, keep_open),
+	RULE0(__NR_close),
 };
 
 size_t ptrace_sentry_rules(const struct platform_seccomp_rule **rules)

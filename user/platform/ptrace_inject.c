@@ -39,29 +39,35 @@ static int reap(pid_t tid)
 	return -ECHILD;
 }
 
+static void init_regs(struct user_regs_struct *regs, uint64_t rip)
+{
+	memset(regs, 0, sizeof(*regs));
+	regs->rip = rip;
+	regs->orig_rax = -1;
+	regs->cs = PLATFORM_USER_CS;
+	regs->ss = PLATFORM_USER_SS;
+	regs->eflags = USER_EFLAGS;
+}
+
 static void load_call(struct user_regs_struct *regs, uint64_t stub,
 		      const struct ptrace_call *call)
 {
-	memset(regs, 0, sizeof(*regs));
-	regs->rip = call->nr == __NR_clone ? PTRACE_STUB_ADDR(stub, clone) :
-					     PTRACE_STUB_ADDR(stub, syscall);
+	init_regs(regs, call->nr == __NR_clone ? PTRACE_STUB_ADDR(stub, clone) :
+						 PTRACE_STUB_ADDR(stub, syscall));
 	regs->rax = call->nr;
-	regs->orig_rax = -1;
 	regs->rdi = call->args[0];
 	regs->rsi = call->args[1];
 	regs->rdx = call->args[2];
 	regs->r10 = call->args[3];
 	regs->r8 = call->args[4];
 	regs->r9 = call->args[5];
-	regs->cs = PLATFORM_USER_CS;
-	regs->ss = PLATFORM_USER_SS;
-	regs->eflags = USER_EFLAGS;
 }
 
-/* The two int3 after injected calls; rip is behind the instruction. */
+/* The int3 after injected calls; rip is behind the instruction. */
 static bool at_end_of_call(const struct user_regs_struct *regs, uint64_t stub)
 {
 	return regs->rip == PTRACE_STUB_ADDR(stub, called) ||
+	       regs->rip == PTRACE_STUB_ADDR(stub, batched) ||
 	       regs->rip == PTRACE_STUB_ADDR(stub, cloned);
 }
 
@@ -69,10 +75,12 @@ static bool at_end_of_call(const struct user_regs_struct *regs, uint64_t stub)
  * Any other stop is a signal from outside or a late interrupt: resuming without
  * it swallows it, and the kernel restarts the call by itself.
  */
-static int run_call(uint64_t stub, pid_t tid, struct user_regs_struct *regs)
+static int run_regs(uint64_t stub, pid_t tid, struct user_regs_struct *regs)
 {
 	int status;
 
+	if (ptrace(PTRACE_SETREGS, tid, 0, regs))
+		return reap(tid);
 	do {
 		if (ptrace(PTRACE_CONT, tid, 0, 0))
 			return reap(tid);
@@ -80,7 +88,7 @@ static int run_call(uint64_t stub, pid_t tid, struct user_regs_struct *regs)
 			return -ECHILD;
 		if (ptrace(PTRACE_GETREGS, tid, 0, regs))
 			return reap(tid);
-	} while (WSTOPSIG(status) != SIGTRAP || !at_end_of_call(regs, stub));
+	} while (status >> 16 || WSTOPSIG(status) != SIGTRAP || !at_end_of_call(regs, stub));
 	return 0;
 }
 
@@ -91,11 +99,23 @@ int ptrace_inject(uint64_t stub, pid_t tid, const struct ptrace_call *call,
 	int err;
 
 	load_call(&regs, stub, call);
-	if (ptrace(PTRACE_SETREGS, tid, 0, &regs))
-		return reap(tid);
-	err = run_call(stub, tid, &regs);
+	err = run_regs(stub, tid, &regs);
 	*result = regs.rax;
 	return err;
+}
+
+int ptrace_inject_batch(uint64_t stub, pid_t tid, unsigned int count)
+{
+	struct user_regs_struct regs;
+	int err;
+
+	init_regs(&regs, PTRACE_STUB_ADDR(stub, batch));
+	regs.rbx = PTRACE_OPS_ADDR(stub);
+	regs.rbp = count;
+	err = run_regs(stub, tid, &regs);
+	if (err)
+		return err;
+	return regs.rbp ? (int)regs.rax : 0;
 }
 
 int ptrace_set_sigmask(pid_t tid, uint64_t mask)

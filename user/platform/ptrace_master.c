@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -29,7 +30,7 @@ struct request {
 	int (*run)(struct ptrace_platform *p, struct request *req);
 	struct ptrace_process *proc;
 	struct ptrace_thread *thread;
-	const struct ptrace_call *call;
+	unsigned int count;
 	int result;
 	bool done;
 	struct request *next;
@@ -82,15 +83,16 @@ static int call_leader(struct ptrace_platform *p, struct ptrace_process *proc,
 	return err;
 }
 
-static int run_call(struct ptrace_platform *p, struct request *req)
+static int run_batch(struct ptrace_platform *p, struct request *req)
 {
-	long result;
 	int err;
 
-	err = call_leader(p, req->proc, req->call, &result);
-	if (err)
-		return err;
-	return result < 0 ? (int)result : 0;
+	if (req->proc->dead)
+		return -ECHILD;
+	err = ptrace_inject_batch(p->stub, req->proc->pid, req->count);
+	if (err == -ECHILD)
+		bury(req->proc);
+	return err;
 }
 
 static int run_new_thread(struct ptrace_platform *p, struct request *req)
@@ -128,6 +130,45 @@ static void kill_leader(pid_t pid)
 		ptrace(PTRACE_CONT, pid, 0, 0);
 }
 
+/* Parked threads of a killed process vanish by themselves: nobody traces them. */
+static void free_process(struct ptrace_process *proc)
+{
+	struct ptrace_thread *t;
+
+	while ((t = LIST_FIRST(&proc->parked))) {
+		LIST_REMOVE(t, link);
+		free(t);
+	}
+	if (proc->ops && proc->ops != MAP_FAILED)
+		munmap(proc->ops, PTRACE_OPS_SIZE);
+	free(proc);
+}
+
+/* Gives a process its list: one page, shared with the sentry alone. */
+static int make_ops(struct ptrace_platform *p, struct ptrace_process *proc)
+{
+	struct ptrace_call map = {
+		__NR_mmap,
+		{ PTRACE_OPS_ADDR(p->stub), PTRACE_OPS_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED },
+	};
+	int fd = memfd_create("sandtrap-ops", MFD_CLOEXEC);
+	long result;
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	map.args[4] = fd;
+	proc->ops = MAP_FAILED;
+	if (!ftruncate(fd, PTRACE_OPS_SIZE))
+		proc->ops = mmap(NULL, PTRACE_OPS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (proc->ops == MAP_FAILED)
+		err = -errno;
+	else
+		err = call_leader(p, proc, &map, &result);
+	close(fd);
+	return !err && result < 0 ? (int)result : err;
+}
+
 /*
  * A new process was attached by CLONE_PTRACE, with the template's options, and
  * stops before its first instruction. Dying with the master it does by
@@ -145,6 +186,8 @@ static int adopt_process(struct ptrace_platform *p, struct ptrace_process *proc)
 	err = call_leader(p, proc, &die_with_me, &result);
 	if (!err && result < 0)
 		err = (int)result;
+	if (!err)
+		err = make_ops(p, proc);
 	if (!err)
 		err = run_new_thread(p, &first_thread);
 	if (err) {
@@ -186,7 +229,7 @@ static int run_new_process(struct ptrace_platform *p, struct request *req)
 	if (!err)
 		err = adopt_process(p, proc);
 	if (err) {
-		free(proc);
+		free_process(proc);
 		return err;
 	}
 	pthread_mutex_lock(&p->lock);
@@ -194,18 +237,6 @@ static int run_new_process(struct ptrace_platform *p, struct request *req)
 	pthread_mutex_unlock(&p->lock);
 	req->proc = proc;
 	return 0;
-}
-
-/* Parked threads of a killed process vanish by themselves: nobody traces them. */
-static void free_process(struct ptrace_process *proc)
-{
-	struct ptrace_thread *t;
-
-	while ((t = LIST_FIRST(&proc->parked))) {
-		LIST_REMOVE(t, link);
-		free(t);
-	}
-	free(proc);
 }
 
 static void end_process(struct ptrace_platform *p, struct ptrace_process *proc)
@@ -246,6 +277,7 @@ static int run_release(struct ptrace_platform *p, struct request *req)
 	int err;
 
 	if (!proc->dead) {
+		memset(proc->ops, 0, PTRACE_OPS_SIZE);
 		err = ptrace_unmap_all(p->stub, proc->pid, &p->base.vdso);
 		if (err == -ECHILD)
 			bury(proc);
@@ -475,10 +507,10 @@ int ptrace_master_new_thread(struct ptrace_platform *p, struct ptrace_process *p
 	return err;
 }
 
-int ptrace_master_call(struct ptrace_platform *p, struct ptrace_process *proc,
-		       const struct ptrace_call *call)
+int ptrace_master_batch(struct ptrace_platform *p, struct ptrace_process *proc,
+			unsigned int count)
 {
-	struct request req = { .run = run_call, .proc = proc, .call = call };
+	struct request req = { .run = run_batch, .proc = proc, .count = count };
 
 	return submit(p, &req);
 }

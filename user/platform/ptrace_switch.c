@@ -394,6 +394,11 @@ int ptrace_switch_to(struct platform_context *c, struct platform_address_space *
 		if (err)
 			return err;
 	}
+	if (atomic_load_explicit(&as->nr_ops, memory_order_relaxed)) {
+		err = ptrace_flush(base, c);
+		if (err)
+			return err;
+	}
 	err = load_state(ctx);
 	if (err)
 		return err;

@@ -243,30 +243,26 @@ static int inject_munmap(uint64_t stub, pid_t tid, uint64_t start, uint64_t end)
 
 int ptrace_unmap_all(uint64_t stub, pid_t tid, const struct platform_vdso *vdso)
 {
-	uint64_t end = stub + PTRACE_STUB_SIZE;
+	const uint64_t start = PTRACE_OPS_ADDR(stub), end = stub + PTRACE_STUB_SIZE;
+	const bool above = vdso->start >= end;
 	int err;
 
-	/* The vDSO may be above the stub, too. */
-	if (vdso->start < stub)
-		err = inject_munmap(stub, tid, 0, vdso->start);
-	else
-		err = inject_munmap(stub, tid, 0, stub);
-	if (!err && vdso->start < stub)
-		err = inject_munmap(stub, tid, vdso->end, stub);
-	if (!err && vdso->start >= end)
-		err = inject_munmap(stub, tid, end, vdso->start);
+	/* The vDSO is below the stub and its list, or above. */
+	err = inject_munmap(stub, tid, 0, above ? start : vdso->start);
 	if (!err)
-		err = inject_munmap(stub, tid, vdso->start < stub ? end : vdso->end,
-				    PTRACE_TASK_SIZE);
+		err = inject_munmap(stub, tid, above ? end : vdso->end,
+				    above ? vdso->start : start);
+	if (!err)
+		err = inject_munmap(stub, tid, above ? vdso->end : end, PTRACE_TASK_SIZE);
 	return err;
 }
 
-/* The highest page that the vDSO leaves free; the last one is never usable. */
+/* The highest pages that the vDSO leaves free, for the stub and its list. */
 static uint64_t place_for_stub(const struct platform_vdso *vdso)
 {
 	uint64_t addr = PTRACE_TASK_SIZE - PTRACE_STUB_SIZE;
 
-	if (addr < vdso->end && vdso->start < addr + PTRACE_STUB_SIZE)
+	if (PTRACE_OPS_ADDR(addr) < vdso->end && vdso->start < PTRACE_TASK_SIZE)
 		addr = vdso->start - PTRACE_STUB_SIZE;
 	return addr;
 }

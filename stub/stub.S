@@ -24,8 +24,7 @@
  *    executes no instruction that can fault while this page is mapped.
  *  - Use its descriptor, or be let through by the first thread's filter: both
  *    need a system call.
- *  - Learn from the page: it holds its own address and that of the vDSO, which
- *    the program knows anyway.
+ *  - Learn from the page: it holds its own address, which the program knows.
  */
 /* The assembler does not know the suffix that the header has for C. */
 #define _IOC_NONE 0
@@ -60,9 +59,6 @@ page:
 	.byte	0, 0
 	.long	SECCOMP_RET_KILL_PROCESS
 
-	.org	STUB_HOLE_TABLE
-	.fill	STUB_HOLES * 2, 8, 0
-
 	.org	STUB_ENTRY
 	.globl	stub_entry
 stub_entry:
@@ -74,22 +70,23 @@ stub_entry:
 stub_signal:
 	ud2
 
-	/* rbx: this page; rbp: entry of the table; r12: entries left */
+	/* rbx: this page. An empty range ends the list. */
 unmap:
-	lea	STUB_HOLE_TABLE(%rbx), %rbp
-	mov	$STUB_HOLES, %r12d
-1:	mov	(%rbp), %rdi
-	mov	8(%rbp), %rsi
-	test	%rsi, %rsi
-	jz	2f
-	mov	$__NR_munmap, %eax
+	mov	$STUB_HOLES, %ebp
+1:	mov	$__NR_munmap, %eax
 	syscall
-	mov	$EXIT_UNMAP, %edi
 	test	%rax, %rax
-	jnz	die
-2:	add	$16, %rbp
-	dec	%r12d
+	jnz	no_unmap
+	mov	%r8, %rdi
+	mov	%r9, %rsi
+	mov	%r10, %r8
+	mov	%r12, %r9
+	xor	%r12d, %r12d
+	test	%rsi, %rsi
+	jz	serve
+	dec	%ebp
 	jnz	1b
+	xor	%r12d, %r12d
 
 	/* r12: what became of the last clone, 0 or -errno; r13: its number */
 serve:
@@ -137,6 +134,9 @@ thread:
 	syscall
 	ud2
 
+no_unmap:
+	mov	$EXIT_UNMAP, %edi
+	jmp	die
 no_thread:
 	mov	$EXIT_ATTACH, %edi
 	mov	$__NR_exit, %eax

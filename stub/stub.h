@@ -20,14 +20,18 @@
 /* struct sock_filter: kill the process, whatever the system call */
 #define STUB_FILTER 16
 
-/* STUB_HOLES times address and length: what the stub unmaps; filled in */
-#define STUB_HOLE_TABLE 32
+/*
+ * What the stub unmaps: up to three ranges, address and length, the first two
+ * of them not empty. In registers, not in the page: addresses would be bytes
+ * that the program can execute, and could mean anything.
+ */
 #define STUB_HOLES 3
 
-#define STUB_ENTRY 128
+/* rdi, rsi: first range; r8, r9: second; r10, r12: third */
+#define STUB_ENTRY 32
 
 /* Where signal dispositions point to that must not be default or ignore. */
-#define STUB_SIGNAL 144
+#define STUB_SIGNAL 48
 
 /* VM | FS | FILES | SIGHAND | THREAD | SYSVSEM: the one way to make a thread. */
 #define STUB_CLONE_FLAGS 0x50f00

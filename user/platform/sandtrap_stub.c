@@ -75,11 +75,14 @@ static void plan_holes(struct stub_plan *plan, const struct platform_vdso *vdso)
 		b = t;
 		b_end = t_end;
 	}
-	h[0] = (struct hole){ 0, a };
-	h[1] = (struct hole){ a_end, b > a_end ? b - a_end : 0 };
+	/* Empty ones are left out: next to each other, or at the top. */
+	*h++ = (struct hole){ 0, a };
+	if (b > a_end)
+		*h++ = (struct hole){ a_end, b - a_end };
 	if (b_end < a_end)
 		b_end = a_end;
-	h[2] = (struct hole){ b_end, TASK_SIZE - b_end };
+	if (b_end < TASK_SIZE)
+		*h = (struct hole){ b_end, TASK_SIZE - b_end };
 }
 
 static void write_image(unsigned char *page, const struct stub_plan *plan)
@@ -89,7 +92,6 @@ static void write_image(unsigned char *page, const struct stub_plan *plan)
 	memcpy(page, sandtrap_stub_image,
 	       sandtrap_stub_image_end - sandtrap_stub_image);
 	memcpy(page + STUB_FPROG_FILTER, &filter, sizeof(filter));
-	memcpy(page + STUB_HOLE_TABLE, plan->holes, sizeof(plan->holes));
 }
 
 /* Finds a free page near the top and keeps it. */
@@ -291,15 +293,29 @@ static bool drop_everything(const struct stub_plan *plan, int stub_fd)
 	return true;
 }
 
+/* See stub.h for what is where. */
+static void __attribute__((noreturn)) enter_stub(const struct stub_plan *plan)
+{
+	register uint64_t r8 __asm__("r8") = plan->holes[1].addr;
+	register uint64_t r9 __asm__("r9") = plan->holes[1].len;
+	register uint64_t r10 __asm__("r10") = plan->holes[2].addr;
+	register uint64_t r12 __asm__("r12") = plan->holes[2].len;
+
+	__asm__ volatile("jmp *%0" : :
+			 "a"(plan->base + STUB_ENTRY), "D"(plan->holes[0].addr),
+			 "S"(plan->holes[0].len), "r"(r8), "r"(r9), "r"(r10),
+			 "r"(r12) : "memory");
+	__builtin_unreachable();
+}
+
 static void __attribute__((noreturn)) become_stub(const struct stub_plan *plan,
 						  int stub_fd)
 {
 	struct sock_fprog prog = { plan->filter_len, plan->filter };
-	uint64_t entry = plan->base + STUB_ENTRY;
 
 	if (drop_everything(plan, stub_fd) &&
 	    !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
-		__asm__ volatile("jmp *%0" : : "r"(entry) : "memory");
+		enter_stub(plan);
 	/* The end of its last descriptor tells the module. */
 	_exit(1);
 }

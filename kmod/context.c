@@ -464,18 +464,21 @@ int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
 {
 	struct sandtrap_context_arg *a = arg;
 	struct sandtrap_context *ctx;
+	int err = 0;
 
 	if (a->flags)
 		return -EOPNOTSUPP;
 	ctx = sandtrap_context_get(inst, a->id);
 	if (!ctx)
 		return -ENOENT;
-	if (READ_ONCE(ctx->seq) == a->seq) {
+	if (context_dead(ctx, a->seq)) {
+		err = -ESRCH;
+	} else if (READ_ONCE(ctx->seq) == a->seq) {
 		smp_store_release(&ctx->page->resume_seq, a->seq);
 		context_kick(ctx, false);
 	}
 	sandtrap_context_put(ctx);
-	return 0;
+	return err;
 }
 
 static int wait_ring(struct sandtrap_instance *inst, ktime_t *timeout)
@@ -526,9 +529,13 @@ int sandtrap_wait(struct sandtrap_instance *inst, void *arg)
 	ctx = context_claim(inst, a->id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	WRITE_ONCE(ctx->waiter, current);
-	err = wait_event_seq(ctx, a->seq, NULL, timeout);
-	WRITE_ONCE(ctx->waiter, NULL);
+	if (context_dead(ctx, a->seq)) {
+		err = -ESRCH;
+	} else {
+		WRITE_ONCE(ctx->waiter, current);
+		err = wait_event_seq(ctx, a->seq, NULL, timeout);
+		WRITE_ONCE(ctx->waiter, NULL);
+	}
 	context_unclaim(ctx);
 	return err;
 }

@@ -49,16 +49,19 @@ static void instance_free_rcu(struct rcu_head *rcu)
 		container_of(rcu, struct sandtrap_instance, rcu);
 
 	sandtrap_ring_free(&inst->ring);
-	mmdrop(inst->owner_mm);
 	kfree(inst);
 }
 
-/* The last reference can go in the exit probe, where vfree() may not be called. */
+/*
+ * The last reference can go in the exit probe, where vfree() may not be called.
+ * An mm, on the other hand, must not be freed in an RCU callback.
+ */
 static void instance_free(struct kref *ref)
 {
 	struct sandtrap_instance *inst =
 		container_of(ref, struct sandtrap_instance, ref);
 
+	mmdrop(inst->owner_mm);
 	call_rcu(&inst->rcu, instance_free_rcu);
 }
 

@@ -54,10 +54,6 @@ void sandtrap_state_init(struct sandtrap_context *ctx)
 	if (cpu_feature_enabled(X86_FEATURE_XSAVE))
 		memcpy(fpu_area(ctx) + XSAVE_HEADER_OFFSET, &features,
 		       sizeof(features));
-	ctx->page->regs.cs = __USER_CS;
-	ctx->page->regs.ss = __USER_DS;
-	ctx->page->regs.eflags = X86_EFLAGS_IF | X86_EFLAGS_FIXED;
-	ctx->page->regs.orig_rax = -1;
 }
 
 void sandtrap_regs_save(struct sandtrap_context *ctx,

@@ -36,7 +36,8 @@
  *  EBADF       not a descriptor, or not of the kind wanted
  *  EBUSY       another thread is running, waiting for or changing this context
  *  ENOTCONN    the context is not bound to an address space
- *  ESRCH       the stub process of the address space is dead
+ *  ESRCH       the stub process of the address space is dead; or the context is,
+ *              and the event that says so has been seen
  *  EINTR       a signal came; the call may simply be repeated
  *  ETIME       the timeout of SANDTRAP_WAIT passed
  *  ENOSPC      no more contexts

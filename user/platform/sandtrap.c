@@ -102,24 +102,13 @@ static size_t seccomp_info(struct platform *p,
 	return sizeof(rules) / sizeof(rules[0]);
 }
 
-/* Contexts add theirs when they are released. */
-static void stats(struct platform *base, struct platform_stats *out)
-{
-	struct sandtrap_platform *p = to_sandtrap(base);
-
-	out->switches = atomic_load(&p->switches);
-	out->spin_hits = atomic_load(&p->spin_hits);
-	out->sleeps = atomic_load(&p->sleeps);
-	out->memory_ops = atomic_load(&p->memory_ops);
-	out->memory_batches = atomic_load(&p->memory_batches);
-}
-
 static void release(struct platform *base)
 {
 	struct sandtrap_platform *p = to_sandtrap(base);
 
 	close(p->fd);
 	stub_template_stop(&p->stubs);
+	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
@@ -129,7 +118,7 @@ static const struct platform_ops ops = {
 	.new_context		= sandtrap_new_context,
 	.global_memory_barrier	= global_memory_barrier,
 	.seccomp_info		= seccomp_info,
-	.stats			= stats,
+	.stats			= sandtrap_stats,
 	.switch_to		= sandtrap_switch,
 	.pull_full_state	= sandtrap_pull_full_state,
 	.full_state_changed	= sandtrap_full_state_changed,
@@ -196,6 +185,8 @@ static int new_platform(const struct platform_options *opts,
 		return -ENOMEM;
 	}
 	p->fd = fd;
+	pthread_mutex_init(&p->lock, NULL);
+	LIST_INIT(&p->contexts);
 	err = setup(p, opts);
 	if (err) {
 		close(fd);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "internal.h"
@@ -68,16 +69,41 @@ int stub_template_spawn(const struct stub_template *t, int stub_fd);
 void stub_template_stop(struct stub_template *t);
 
 /**
+ * struct sandtrap_counters - as in struct platform_stats
+ * @switches: .
+ * @spin_hits: .
+ * @sleeps: .
+ *
+ * Written by one thread without a lock prefix, read by any.
+ */
+struct sandtrap_counters {
+	atomic_ulong switches;
+	atomic_ulong spin_hits;
+	atomic_ulong sleeps;
+};
+
+static inline void sandtrap_count(atomic_ulong *counter)
+{
+	atomic_store_explicit(counter,
+			      atomic_load_explicit(counter,
+						   memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+struct sandtrap_context;
+
+/**
  * struct sandtrap_platform - an open device and a template process
  * @base: what every platform begins with
  * @fd: the instance
  * @info: what the module told
  * @stubs: where stub processes come from
  * @spin_ns: for how long to spin for the other side; 0: never
- * @switches: see struct platform_stats, as for the next four
- * @spin_hits: .
- * @sleeps: .
- * @memory_ops: .
+ * @lock: protects lists of contexts, and where each context is bound; taken
+ *	before the lock of an address space
+ * @contexts: all contexts
+ * @released: counters of contexts that are gone
+ * @memory_ops: see struct platform_stats
  * @memory_batches: .
  */
 struct sandtrap_platform {
@@ -86,19 +112,18 @@ struct sandtrap_platform {
 	struct sandtrap_info info;
 	struct stub_template stubs;
 	uint32_t spin_ns;
-	atomic_ulong switches;
-	atomic_ulong spin_hits;
-	atomic_ulong sleeps;
+	pthread_mutex_t lock;
+	LIST_HEAD(, sandtrap_context) contexts;
+	struct sandtrap_counters released;
 	atomic_ulong memory_ops;
 	atomic_ulong memory_batches;
 };
-
-struct sandtrap_context;
 
 /**
  * struct sandtrap_space - an address space of the module
  * @base: what every address space begins with
  * @fd: its descriptor
+ * @contexts: those bound to it; protected by the platform's lock
  * @lock: protects all that follows
  * @dirty: there are queued operations, or they are being carried out; read
  *	without @lock on the hot path
@@ -109,6 +134,7 @@ struct sandtrap_context;
 struct sandtrap_space {
 	struct platform_address_space base;
 	int fd;
+	LIST_HEAD(, sandtrap_context) contexts;
 	pthread_mutex_t lock;
 	atomic_bool dirty;
 	struct sandtrap_context *owner;
@@ -128,9 +154,9 @@ struct sandtrap_space {
  * @switching: a switch is running; for context_preempt()
  * @spin_misses: spins in a row that did not pay
  * @spin_pause: switches to go until spinning is tried again
- * @switches: counters of this context, added to the platform's now and then
- * @spin_hits: .
- * @sleeps: .
+ * @counters: of this context
+ * @link: in the platform's list
+ * @as_link: in the list of @as
  */
 struct sandtrap_context {
 	struct platform_context base;
@@ -143,9 +169,9 @@ struct sandtrap_context {
 	atomic_bool switching;
 	unsigned int spin_misses;
 	unsigned int spin_pause;
-	unsigned long switches;
-	unsigned long spin_hits;
-	unsigned long sleeps;
+	struct sandtrap_counters counters;
+	LIST_ENTRY(sandtrap_context) link;
+	LIST_ENTRY(sandtrap_context) as_link;
 };
 
 static inline struct sandtrap_platform *
@@ -165,6 +191,15 @@ void sandtrap_interrupt(struct platform_context *ctx);
 void sandtrap_preempt(struct platform_context *ctx);
 void sandtrap_prepare_sleep(struct platform_context *ctx);
 void sandtrap_context_release(struct platform_context *ctx);
+void sandtrap_stats(struct platform *p, struct platform_stats *out);
+
+/**
+ * sandtrap_context_unbind() - take a context out of its address space
+ * @ctx: context that is bound; its state is saved as far as it can be
+ *
+ * Caller holds the platform's lock.
+ */
+void sandtrap_context_unbind(struct sandtrap_context *ctx);
 
 /* sandtrap_space.c; the functions of struct platform_ops */
 int sandtrap_new_address_space(struct platform *p,

@@ -48,6 +48,13 @@ static int module_fd(const struct sandtrap_context *ctx)
 
 /* life */
 
+static void release_id(struct sandtrap_platform *p, uint32_t id)
+{
+	struct sandtrap_context_arg arg = { .size = sizeof(arg), .id = id };
+
+	ioctl(p->fd, SANDTRAP_RELEASE_CONTEXT, &arg);
+}
+
 int sandtrap_new_context(struct platform *base, struct platform_context **out)
 {
 	struct sandtrap_platform *p = to_sandtrap(base);
@@ -72,8 +79,8 @@ int sandtrap_new_context(struct platform *base, struct platform_context **out)
 			 MAP_SHARED, p->fd, arg.out_mmap_offset);
 	if (ctx->page == MAP_FAILED) {
 		err = -errno;
-		ctx->page = NULL;
-		sandtrap_context_release(&ctx->base);
+		release_id(p, ctx->id);
+		free(ctx);
 		return err;
 	}
 	ctx->seq = ctx->page->event_seq;
@@ -81,60 +88,98 @@ int sandtrap_new_context(struct platform *base, struct platform_context **out)
 	ctx->base.state.regs = (struct user_regs_struct *)&ctx->page->regs;
 	ctx->base.state.xstate = (char *)ctx->page + SANDTRAP_FPU_OFFSET;
 	ctx->base.state.xstate_size = p->info.out_fpu_size;
+	pthread_mutex_lock(&p->lock);
+	LIST_INSERT_HEAD(&p->contexts, ctx, link);
+	pthread_mutex_unlock(&p->lock);
 	*out = &ctx->base;
 	return 0;
 }
 
-static void add_stats(struct sandtrap_context *ctx)
+static void add_counters(struct sandtrap_counters *to,
+			 const struct sandtrap_counters *from)
 {
-	struct sandtrap_platform *p = to_sandtrap(ctx->base.platform);
-
-	atomic_fetch_add_explicit(&p->switches, ctx->switches,
-				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->spin_hits, ctx->spin_hits,
-				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&p->sleeps, ctx->sleeps,
-				  memory_order_relaxed);
-	ctx->switches = ctx->spin_hits = ctx->sleeps = 0;
+	to->switches += from->switches;
+	to->spin_hits += from->spin_hits;
+	to->sleeps += from->sleeps;
 }
 
 void sandtrap_context_release(struct platform_context *base)
 {
+	struct sandtrap_platform *p = to_sandtrap(base->platform);
 	struct sandtrap_context *ctx = to_context(base);
-	struct sandtrap_context_arg arg = {
-		.size = sizeof(arg),
-		.id = ctx->id,
-	};
 
-	ioctl(module_fd(ctx), SANDTRAP_RELEASE_CONTEXT, &arg);
-	add_stats(ctx);
-	if (ctx->page)
-		munmap(ctx->page,
-		       to_sandtrap(base->platform)->info.out_context_size);
+	pthread_mutex_lock(&p->lock);
+	LIST_REMOVE(ctx, link);
+	if (ctx->as)
+		LIST_REMOVE(ctx, as_link);
+	add_counters(&p->released, &ctx->counters);
+	pthread_mutex_unlock(&p->lock);
+	release_id(p, ctx->id);
+	munmap(ctx->page, p->info.out_context_size);
 	free(ctx);
 }
 
-/* A context that changes its address space takes all its state along. */
-static int bind(struct sandtrap_context *ctx, struct sandtrap_space *as)
+void sandtrap_stats(struct platform *base, struct platform_stats *out)
+{
+	struct sandtrap_platform *p = to_sandtrap(base);
+	struct sandtrap_counters sum = { 0 };
+	struct sandtrap_context *ctx;
+
+	pthread_mutex_lock(&p->lock);
+	add_counters(&sum, &p->released);
+	LIST_FOREACH(ctx, &p->contexts, link)
+		add_counters(&sum, &ctx->counters);
+	pthread_mutex_unlock(&p->lock);
+	out->switches = sum.switches;
+	out->spin_hits = sum.spin_hits;
+	out->sleeps = sum.sleeps;
+	out->memory_ops = p->memory_ops;
+	out->memory_batches = p->memory_batches;
+}
+
+/* binding */
+
+static int bind_command(struct sandtrap_context *ctx, int as_fd)
 {
 	struct sandtrap_bind_context arg = {
 		.size = sizeof(arg),
 		.id = ctx->id,
-		.address_space = as->fd,
+		.address_space = as_fd,
 	};
-	int err;
 
-	if (ctx->as) {
-		err = sandtrap_pull_full_state(&ctx->base);
-		if (err)
-			return err;
-	}
 	while (ioctl(module_fd(ctx), SANDTRAP_BIND_CONTEXT, &arg)) {
 		if (errno != EINTR)
 			return errno == ESRCH ? -ECHILD : -errno;
 	}
-	ctx->as = as;
 	return 0;
+}
+
+/* What the thread of the old address space holds would be lost with it. */
+void sandtrap_context_unbind(struct sandtrap_context *ctx)
+{
+	sandtrap_pull_full_state(&ctx->base);
+	bind_command(ctx, -1);
+	LIST_REMOVE(ctx, as_link);
+	ctx->as = NULL;
+	/* A new thread loads everything, whatever the flags say. */
+	ctx->full = true;
+}
+
+static int bind(struct sandtrap_context *ctx, struct sandtrap_space *as)
+{
+	struct sandtrap_platform *p = to_sandtrap(ctx->base.platform);
+	int err;
+
+	pthread_mutex_lock(&p->lock);
+	if (ctx->as)
+		sandtrap_context_unbind(ctx);
+	err = bind_command(ctx, as->fd);
+	if (!err) {
+		ctx->as = as;
+		LIST_INSERT_HEAD(&as->contexts, ctx, as_link);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return err;
 }
 
 /* waiting */
@@ -187,7 +232,7 @@ static void spin_result(struct sandtrap_context *ctx, bool hit)
 	unsigned int over;
 
 	if (hit) {
-		ctx->spin_hits++;
+		sandtrap_count(&ctx->counters.spin_hits);
 		ctx->spin_misses = 0;
 		return;
 	}
@@ -209,7 +254,7 @@ static int wait_event(struct sandtrap_context *ctx)
 	while (event_seq(ctx) == ctx->seq) {
 		if (ioctl(module_fd(ctx), SANDTRAP_WAIT, &arg) &&
 		    errno != EINTR)
-			return -errno;
+			return errno == ESRCH ? -ECHILD : -errno;
 	}
 	return 0;
 }
@@ -231,18 +276,18 @@ static int run_spinning(struct sandtrap_context *ctx)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&ctx->page->need_wakeup, __ATOMIC_RELAXED) &&
 	    ioctl(module_fd(ctx), SANDTRAP_RESUME, &arg))
-		return -errno;
+		return errno == ESRCH ? -ECHILD : -errno;
 	hit = spin(ctx, to_sandtrap(ctx->base.platform)->spin_ns);
 	spin_result(ctx, hit);
 	if (hit)
 		return 0;
-	ctx->sleeps++;
+	sandtrap_count(&ctx->counters.sleeps);
 	return wait_event(ctx);
 }
 
 static int run_blocking(struct sandtrap_context *ctx)
 {
-	ctx->sleeps++;
+	sandtrap_count(&ctx->counters.sleeps);
 	/* Pairs with the stub's thread, which looks at it before all else. */
 	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_RELEASE);
 	while (ioctl(module_fd(ctx), SANDTRAP_ENTER, (unsigned long)ctx->id)) {
@@ -263,7 +308,7 @@ static int run_with_ops(struct sandtrap_context *ctx,
 		.nr_ops = nr_ops,
 	};
 
-	ctx->sleeps++;
+	sandtrap_count(&ctx->counters.sleeps);
 	while (ioctl(module_fd(ctx), SANDTRAP_RUN, &arg)) {
 		if (errno != EINTR)
 			return errno == ESRCH ? -ECHILD : -errno;
@@ -377,7 +422,7 @@ int sandtrap_switch(struct platform_context *base,
 			return err;
 	}
 	ctx->page->resume_flags = ctx->resume_flags;
-	ctx->switches++;
+	sandtrap_count(&ctx->counters.switches);
 	atomic_store_explicit(&ctx->switching, true, memory_order_relaxed);
 	err = run(ctx);
 	atomic_store_explicit(&ctx->switching, false, memory_order_relaxed);

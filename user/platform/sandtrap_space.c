@@ -49,6 +49,7 @@ int sandtrap_new_address_space(struct platform *base,
 	as->base.platform = base;
 	as->fd = arg.out_fd;
 	pthread_mutex_init(&as->lock, NULL);
+	LIST_INIT(&as->contexts);
 	*out = &as->base;
 	return 0;
 }
@@ -69,8 +70,14 @@ void sandtrap_space_done(struct sandtrap_space *as,
 
 void sandtrap_address_space_release(struct platform_address_space *base)
 {
+	struct sandtrap_platform *p = to_sandtrap(base->platform);
 	struct sandtrap_space *as = to_space(base);
 
+	/* Contexts live on, and may run in another address space. */
+	pthread_mutex_lock(&p->lock);
+	while (!LIST_EMPTY(&as->contexts))
+		sandtrap_context_unbind(LIST_FIRST(&as->contexts));
+	pthread_mutex_unlock(&p->lock);
 	if (as->nr)
 		sandtrap_space_done(as, as->queue, as->nr);
 	close(as->fd);

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT
+/*
+ * sandtrap_util.c - the module's interface, nearly bare, for tests of it
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sandtrap_util.h"
+
+const char *box_why_skip(void)
+{
+	if (!access(SANDTRAP_DEVICE, R_OK | W_OK))
+		return NULL;
+	if (getenv("SANDTRAP_MUST_WORK") &&
+	    !strcmp(getenv("SANDTRAP_MUST_WORK"), "1"))
+		return NULL;
+	return "no " SANDTRAP_DEVICE ": run make vm CMD='build/selftests/NAME'";
+}
+
+uint64_t box_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+/* life */
+
+int box_open_instance(struct box *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->as = b->mem = -1;
+	b->fd = open(SANDTRAP_DEVICE, O_RDWR | O_CLOEXEC);
+	if (b->fd < 0)
+		return -errno;
+	b->info.size = sizeof(b->info);
+	if (ioctl(b->fd, SANDTRAP_GET_INFO, &b->info))
+		return -errno;
+	return 0;
+}
+
+static int open_memory(struct box *b)
+{
+	b->mem = memfd_create("box", MFD_CLOEXEC);
+	if (b->mem < 0 || ftruncate(b->mem, BOX_FILE_SIZE))
+		return -errno;
+	b->file = mmap(NULL, BOX_FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       b->mem, 0);
+	return b->file == MAP_FAILED ? -errno : 0;
+}
+
+int box_open(struct box *b)
+{
+	int err = box_open_instance(b);
+
+	if (!err)
+		err = platform_find_vdso(&b->vdso);
+	if (!err)
+		err = stub_template_start(&b->stubs, &b->vdso, false);
+	if (!err)
+		err = open_memory(b);
+	if (!err)
+		err = box_new_space(b, &b->as);
+	if (!err)
+		err = box_map_areas(b, b->as);
+	if (!err)
+		err = box_new_context(b, b->as, 0, &b->ctx);
+	return err;
+}
+
+void box_close(struct box *b)
+{
+	if (b->ctx.page)
+		munmap(b->ctx.page, b->info.out_context_size);
+	if (b->as >= 0)
+		close(b->as);
+	if (b->fd >= 0)
+		close(b->fd);
+	stub_template_stop(&b->stubs);
+	munmap(b->file, BOX_FILE_SIZE);
+	close(b->mem);
+}
+
+int box_new_space(struct box *b, int *as)
+{
+	struct sandtrap_new_address_space arg = { .size = sizeof(arg) };
+	int err;
+
+	if (ioctl(b->fd, SANDTRAP_NEW_ADDRESS_SPACE, &arg))
+		return -errno;
+	err = stub_template_spawn(&b->stubs, arg.out_stub_fd);
+	close(arg.out_stub_fd);
+	*as = arg.out_fd;
+	return err;
+}
+
+int box_new_context(struct box *b, int as, uint32_t flags,
+		    struct box_context *ctx)
+{
+	struct sandtrap_new_context arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.address_space = as,
+		.cookie = 0x5a5a000000000000ull,
+	};
+
+	if (ioctl(b->fd, SANDTRAP_NEW_CONTEXT, &arg))
+		return -errno;
+	ctx->id = arg.out_id;
+	ctx->offset = arg.out_mmap_offset;
+	ctx->page = mmap(NULL, b->info.out_context_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, b->fd, arg.out_mmap_offset);
+	return ctx->page == MAP_FAILED ? -errno : 0;
+}
+
+/* memory */
+
+static int mem_op(int as, struct sandtrap_mem_op *op)
+{
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg),
+		.ops = (uintptr_t)op,
+		.nr_ops = 1,
+	};
+
+	return ioctl(as, SANDTRAP_MEM, &arg) ? -errno : 0;
+}
+
+int box_map(struct box *b, int as, uint64_t addr, unsigned int page,
+	    unsigned int pages, int prot)
+{
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP,
+		.prot = prot,
+		.fd = b->mem,
+		.addr = addr,
+		.len = pages * BOX_PAGE,
+		.offset = page * BOX_PAGE,
+	};
+
+	return mem_op(as, &op);
+}
+
+int box_unmap(int as, uint64_t addr, uint64_t len)
+{
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_UNMAP,
+		.addr = addr,
+		.len = len,
+	};
+
+	return mem_op(as, &op);
+}
+
+int box_map_areas(struct box *b, int as)
+{
+	int err;
+
+	err = box_map(b, as, BOX_CODE, 0, 4, PROT_READ | PROT_EXEC);
+	if (!err)
+		err = box_map(b, as, BOX_DATA, BOX_DATA_PAGE, 4,
+			      PROT_READ | PROT_WRITE);
+	if (!err)
+		err = box_map(b, as, BOX_STACK, BOX_STACK_PAGE, 4,
+			      PROT_READ | PROT_WRITE);
+	return err;
+}
+
+/* contexts */
+
+int box_command(struct box *b, unsigned int cmd, uint32_t id, uint32_t flags,
+		uint32_t seq)
+{
+	struct sandtrap_context_arg arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.id = id,
+		.seq = seq,
+	};
+
+	return ioctl(b->fd, cmd, &arg) ? -errno : 0;
+}
+
+void box_load(struct box *b, struct box_context *ctx,
+	      const unsigned char *program, size_t size)
+{
+	memcpy(b->file, program, size);
+	ctx->page->regs.rip = BOX_CODE;
+	ctx->page->regs.rsp = BOX_STACK_TOP;
+}
+
+int box_run_flags(struct box *b, struct box_context *ctx, uint32_t flags)
+{
+	struct sandtrap_run arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = ctx->page->event_seq,
+	};
+
+	ctx->page->resume_flags = flags;
+	while (ioctl(b->fd, SANDTRAP_RUN, &arg)) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return ctx->page->event;
+}
+
+int box_run(struct box *b, struct box_context *ctx)
+{
+	return box_run_flags(b, ctx, 0);
+}
+
+int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms)
+{
+	struct sandtrap_wait arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = seq,
+		.timeout_ns = box_now_ns() + ms * 1000000ull,
+	};
+
+	return ioctl(b->fd, SANDTRAP_WAIT, &arg) ? -errno : 0;
+}
+
+/* processes */
+
+int box_stubs(struct box *b, pid_t *pids, int max)
+{
+	char path[64];
+	int n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", b->stubs.pid,
+		 b->stubs.pid);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	while (n < max && fscanf(f, "%d", &pids[n]) == 1)
+		n++;
+	fclose(f);
+	return n;
+}
+
+static bool alive(pid_t pid)
+{
+	char path[64], state = 'X';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'X';
+	fclose(f);
+	return state != 'Z' && state != 'X';
+}
+
+bool box_gone(pid_t pid, int ms)
+{
+	uint64_t end = box_now_ns() + ms * 1000000ull;
+
+	while (alive(pid)) {
+		if (box_now_ns() > end)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+int box_module_refs(void)
+{
+	FILE *f = fopen("/sys/module/sandtrap/refcnt", "r");
+	int refs = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &refs) != 1)
+		refs = -1;
+	fclose(f);
+	return refs;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandtrap_util.h - the module's interface, nearly bare, for tests of it
+ *
+ * A box is an instance with a template for stub processes and a memory file. It
+ * has one address space with one context; tests make more. Nothing but the
+ * template comes from the library: commands are the bare ioctls.
+ */
+#ifndef _SELFTESTS_SANDTRAP_UTIL_H
+#define _SELFTESTS_SANDTRAP_UTIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "platform/sandtrap.h"
+#include "uapi/sandtrap.h"
+
+#define BOX_PAGE 4096ull
+#define BOX_FILE_PAGES 32
+#define BOX_FILE_SIZE (BOX_FILE_PAGES * BOX_PAGE)
+
+/* Where box_open() maps pages 0..3 (r-x), 4..7 (rw-) and 8..11 (rw-). */
+#define BOX_CODE 0x10000000ull
+#define BOX_DATA 0x20000000ull
+#define BOX_STACK 0x30000000ull
+#define BOX_STACK_TOP (BOX_STACK + 4 * BOX_PAGE - 64)
+#define BOX_DATA_PAGE 4
+#define BOX_STACK_PAGE 8
+
+/* Pages 12.. are free for tests, as is the memory from here. */
+#define BOX_SPARE_PAGE 12
+#define BOX_FREE 0x40000000ull
+
+struct box_context {
+	uint32_t id;
+	uint64_t offset;
+	struct sandtrap_context_page *page;
+};
+
+struct box {
+	int fd;
+	struct sandtrap_info info;
+	struct stub_template stubs;
+	struct platform_vdso vdso;
+	int mem;
+	unsigned char *file; /* all of the memory file */
+	int as;
+	struct box_context ctx;
+};
+
+/* Why the module cannot be tested here, with what to do; NULL: it can. */
+const char *box_why_skip(void);
+
+/* All return 0 or -errno. */
+int box_open_instance(struct box *b);
+int box_open(struct box *b);
+void box_close(struct box *b);
+int box_new_space(struct box *b, int *as);
+int box_new_context(struct box *b, int as, uint32_t flags,
+		    struct box_context *ctx);
+int box_map_areas(struct box *b, int as);
+int box_map(struct box *b, int as, uint64_t addr, unsigned int page,
+	    unsigned int pages, int prot);
+int box_unmap(int as, uint64_t addr, uint64_t len);
+
+/* A command with a context_arg. */
+int box_command(struct box *b, unsigned int cmd, uint32_t id, uint32_t flags,
+		uint32_t seq);
+
+/* Copies a program to BOX_CODE and points the context at it. */
+void box_load(struct box *b, struct box_context *ctx,
+	      const unsigned char *program, size_t size);
+#define BOX_LOAD(box, name) \
+	box_load(box, &(box)->ctx, name, name##_end - name)
+
+/* Answers the last event and waits for the next: its code, or -errno. */
+int box_run(struct box *b, struct box_context *ctx);
+int box_run_flags(struct box *b, struct box_context *ctx, uint32_t flags);
+
+/* Waits for an event later than @seq until @ms from now: 0 or -errno. */
+int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms);
+
+/* Processes whose parent's parent we are: stubs. Their number; -1: more. */
+int box_stubs(struct box *b, pid_t *pids, int max);
+
+/* Waits up to @ms until @pid is gone, or is a zombie. */
+bool box_gone(pid_t pid, int ms);
+
+/* References to the module; -1 if it is not loaded as a module. */
+int box_module_refs(void);
+
+uint64_t box_now_ns(void);
+
+/* Assembler text as the bytes from name to name_end. */
+#define BOX_PROGRAM(name, text) \
+	asm(".pushsection .rodata.programs, \"a\", @progbits\n" \
+	    "	.globl " #name ", " #name "_end\n" \
+	    #name ":\n" text "\n" \
+	    #name "_end:\n" \
+	    "	.popsection\n"); \
+	extern const unsigned char name[], name##_end[]
+
+/* The fixture that most test programs are. */
+#define BOX_FIXTURE(name) \
+	FIXTURE(name) { struct box b; }; \
+	FIXTURE_SETUP(name) \
+	{ \
+		if (box_why_skip()) \
+			SKIP(_exit(255), "%s", box_why_skip()); \
+		ASSERT_EQ(0, box_open(&self->b)); \
+	} \
+	FIXTURE_TEARDOWN(name) \
+	{ \
+		box_close(&self->b); \
+	}
+
+#endif /* _SELFTESTS_SANDTRAP_UTIL_H */

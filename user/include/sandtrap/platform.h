@@ -208,9 +208,35 @@ struct platform_constructor {
 
 /**
  * struct platform_ops - how a platform implements the contract
+ * @release: platform_release()
+ * @new_address_space: platform_new_address_space()
+ * @new_context: platform_new_context()
+ * @preempt_all_cpus: platform_preempt_all_cpus()
+ * @global_memory_barrier: platform_global_memory_barrier()
+ * @seccomp_info: platform_seccomp_info()
+ * @stats: platform_get_stats(), counters are zero on entry
+ * @switch_to: context_switch()
+ * @pull_full_state: context_pull_full_state()
+ * @full_state_changed: context_full_state_changed()
+ * @interrupt: context_interrupt()
+ * @preempt: context_preempt()
+ * @prepare_sleep: context_prepare_sleep()
+ * @context_release: context_release()
+ * @map_file: address_space_map_file()
+ * @unmap: address_space_unmap()
+ * @flush: address_space_flush()
+ * @pre_fork: address_space_pre_fork(), may be NULL
+ * @post_fork: address_space_post_fork(), may be NULL
+ * @address_space_release: address_space_release()
+ * @copy_in: address_space_copy_in()
+ * @copy_out: address_space_copy_out()
+ * @zero_out: address_space_zero_out()
+ * @swap_u32: address_space_swap_u32()
+ * @cas_u32: address_space_cas_u32()
+ * @load_u32: address_space_load_u32()
  *
- * Each member implements the function of the same name below, which documents
- * it. Members that a query declines may be NULL.
+ * Those functions, below, tell what is to be done, and check the arguments that
+ * all platforms check alike. Members that a query declines may be NULL.
  */
 struct platform_ops {
 	/* platform */

@@ -567,6 +567,7 @@ struct sandtrap_fault {
  *	never; without effect while one CPU is online
  * @__reserved1: leave 0
  * @regs: general registers: written with the event, read on resume
+ * @__reserved2: leave 0
  * @fault: written with SANDTRAP_EVENT_FAULT
  *
  * The first 64 bytes are written by the kernel alone, the next 64 by the sentry

@@ -246,7 +246,9 @@ long sys_truncate(struct task *t, const uint64_t *args)
 	err = attr_get(t, AT_FDCWD, args[0], 0, &loc);
 	if (err)
 		return err;
-	err = host_link(&loc, &link);
+	err = size_limit_check(t, args[1]);
+	if (!err)
+		err = host_link(&loc, &link);
 	if (!err)
 		err = host_ret(truncate(link.s, (off_t)args[1]));
 	loc_put(&loc);

@@ -255,8 +255,14 @@ long sys_fallocate(struct task *t, const uint64_t *args)
 
 	if (!f)
 		return ret;
-	ret = host_ret(fallocate(f->host_fd, (int)args[1], (off_t)args[2],
-				 (off_t)args[3]));
+	if (!((int)args[1] & (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE)) &&
+	    (int64_t)args[2] >= 0 && (int64_t)args[3] > 0)
+		ret = size_limit_check(t, args[2] + args[3]);
+	else
+		ret = 0;
+	if (!ret)
+		ret = host_ret(fallocate(f->host_fd, (int)args[1],
+					 (off_t)args[2], (off_t)args[3]));
 	file_put(f);
 	return ret;
 }

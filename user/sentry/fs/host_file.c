@@ -32,6 +32,8 @@ static ssize_t host_writev(struct task *t, struct file *f,
 {
 	ssize_t n;
 
+	if (unlikely(size_limit(t) != RLIM_INFINITY))
+		return size_limit_writev(t, f, iov, cnt, off);
 	if (off >= 0)
 		n = cnt == 1 ? pwrite(f->host_fd, iov->iov_base, iov->iov_len,
 				      off) :
@@ -55,7 +57,9 @@ static int host_fsync(struct task *t, struct file *f, bool data_only)
 
 static int host_truncate(struct task *t, struct file *f, off_t len)
 {
-	return (int)host_ret(ftruncate(f->host_fd, len));
+	int err = size_limit_check(t, (uint64_t)len);
+
+	return err ? err : (int)host_ret(ftruncate(f->host_fd, len));
 }
 
 static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)

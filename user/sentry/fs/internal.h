@@ -330,6 +330,16 @@ ssize_t file_read_buf(struct task *t, struct file *f, void *buf, size_t len,
 ssize_t file_write_buf(struct task *t, struct file *f, const void *buf,
 		       size_t len, off_t off);
 
+/* size_limit.c */
+
+/* RLIMIT_FSIZE of the caller; RLIM_INFINITY: none. */
+uint64_t size_limit(struct task *t);
+/* May a file become @size long? 0, or -EFBIG with SIGXFSZ sent. */
+int size_limit_check(struct task *t, uint64_t size);
+/* As file_ops.writev of a regular host file, up to the limit. */
+ssize_t size_limit_writev(struct task *t, struct file *f,
+			  const struct iovec *iov, int cnt, off_t off);
+
 /* fd_table.c */
 
 /* Call @fn for each descriptor from @from on until it returns non-zero. */

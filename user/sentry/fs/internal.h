@@ -52,10 +52,25 @@ struct host_mount {
 	const char *name;
 };
 
+#define HOST_ANCHORS 8
+
+/**
+ * struct host_anchor - a mount of the host right below the root
+ * @name: its name there ("tmp")
+ * @fd: O_PATH descriptor; a mount point can be neither renamed nor removed, so
+ *	name and descriptor stay one
+ */
+struct host_anchor {
+	char name[32];
+	int fd;
+};
+
 /**
  * struct vfs - the file system tree of a sandbox
  * @mounts: host directories; the first is "/"
  * @nr_mounts: of these
+ * @anchors: where paths may begin that the root's own mount cannot resolve
+ * @nr_anchors: of these
  * @host_proc: host's /proc, for texts that are passed on
  * @host_fds: host's /proc/self/fd, for names of host descriptors
  * @covered: /proc and /dev of the host root are mount points, so that the host
@@ -66,6 +81,8 @@ struct host_mount {
 struct vfs {
 	struct host_mount mounts[HOST_MOUNTS];
 	int nr_mounts;
+	struct host_anchor anchors[HOST_ANCHORS];
+	int nr_anchors;
 	int host_proc;
 	int host_fds;
 	bool covered;

@@ -2,6 +2,7 @@
 /*
  * stat.c - stat, access and readlink families
  */
+#include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
@@ -329,10 +330,6 @@ long sys_readlinkat(struct task *t, const uint64_t *args)
 
 /* statfs */
 
-#define PROC_MAGIC 0x9fa0
-#define TMPFS_MAGIC 0x01021994
-#define PIPEFS_MAGIC 0x50495045
-
 static int statfs_loc(const struct loc *loc, struct statfs *sfs)
 {
 	if (loc->kind == LOC_HOST)
@@ -344,7 +341,7 @@ static int statfs_loc(const struct loc *loc, struct statfs *sfs)
 	sfs->f_namelen = NAME_MAX;
 	sfs->f_type = PIPEFS_MAGIC;
 	if (loc->kind == LOC_PSEUDO)
-		sfs->f_type = loc->node.at[0] == &proc_root ? PROC_MAGIC :
+		sfs->f_type = loc->node.at[0] == &proc_root ? PROC_SUPER_MAGIC :
 							      TMPFS_MAGIC;
 	return 0;
 }

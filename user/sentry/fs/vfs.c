@@ -2,6 +2,10 @@
 /*
  * vfs.c - mounts, names of host objects, current directories
  */
+#include <dirent.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #include "sentry/fs/internal.h"
 
 /* One sandbox per process; names of files are asked for without a task. */
@@ -153,6 +157,54 @@ static bool is_mount_point(struct vfs *vfs, const char *name)
 	return fd == -EXDEV;
 }
 
+/* What is mounted for a while would be kept from being unmounted. */
+static bool may_anchor(const char *name)
+{
+	return name[0] != '.' && !pseudo_mount(name) && strcmp(name, "mnt") &&
+	       strcmp(name, "media");
+}
+
+static void anchor_add(struct vfs *vfs, const char *name)
+{
+	struct host_anchor *a = &vfs->anchors[vfs->nr_anchors];
+	struct statfs sfs;
+
+	if (strlen(name) >= sizeof(a->name) || !may_anchor(name) ||
+	    !is_mount_point(vfs, name))
+		return;
+	a->fd = (int)host_openat2(vfs->mounts[0].fd, name,
+				  O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+				  RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (a->fd < 0)
+		return;
+	if (fstatfs(a->fd, &sfs) || sfs.f_type == PROC_SUPER_MAGIC) {
+		close(a->fd);
+		return;
+	}
+	strcpy(a->name, name);
+	vfs->nr_anchors++;
+}
+
+/* Find the mounts right below the root. */
+static void anchors_init(struct vfs *vfs)
+{
+	int fd = openat(vfs->mounts[0].fd, ".", O_RDONLY | O_DIRECTORY |
+						O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while (vfs->nr_anchors < HOST_ANCHORS && (d = readdir(dir))) {
+		if (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN)
+			anchor_add(vfs, d->d_name);
+	}
+	closedir(dir);
+}
+
 int vfs_init(struct kernel *k, const char *root)
 {
 	struct vfs *vfs = calloc(1, sizeof(*vfs));
@@ -177,6 +229,7 @@ int vfs_init(struct kernel *k, const char *root)
 	/* Without it, /dev/shm is simply not there. */
 	mount_add(vfs, "/dev/shm", "/dev/shm");
 	vfs->covered = is_mount_point(vfs, "proc") && is_mount_point(vfs, "dev");
+	anchors_init(vfs);
 	/* Modes are the program's business. */
 	vfs->umask = umask(0);
 	return 0;
@@ -193,6 +246,8 @@ void vfs_destroy(struct kernel *k)
 		close(vfs->mounts[i].fd);
 		free(vfs->mounts[i].host_name);
 	}
+	for (i = 0; i < vfs->nr_anchors; i++)
+		close(vfs->anchors[i].fd);
 	for (i = 0; i < HOST_TTYS; i++)
 		file_put(vfs->ttys[i]);
 	close(vfs->host_proc);

@@ -12,12 +12,12 @@
  * is opened from the mount's top, so that a directory that somebody moves out
  * of the root meanwhile leads nowhere.
  */
+#include <linux/magic.h>
 #include <sys/vfs.h>
 
 #include "sentry/fs/internal.h"
 
 #define MAX_LINKS 40
-#define PROC_MAGIC 0x9fa0
 #define RESOLVE_SAFE (RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 
 /* where paths begin */
@@ -121,6 +121,28 @@ bool host_step_leaves(uint8_t at_root, const char *name)
 	return !name_is_plain(name) || (at_root == 1 && pseudo_mount(name));
 }
 
+/* A path from the root that begins in another mount of the host. */
+static bool fast_path_anchor(const struct vfs *vfs, const char *path,
+			     struct fast_path *fp)
+{
+	const struct host_anchor *a;
+	size_t len;
+
+	path = first_component(path, &len);
+	for (a = vfs->anchors; a < vfs->anchors + vfs->nr_anchors; a++) {
+		if (strlen(a->name) != len || memcmp(a->name, path, len))
+			continue;
+		path += len;
+		path += strspn(path, "/");
+		fp->dir = a->fd;
+		fp->path = *path ? path : ".";
+		/* What leads out of the mount is for a walk. */
+		fp->resolve = RESOLVE_SAFE | RESOLVE_BENEATH;
+		return true;
+	}
+	return false;
+}
+
 static bool starts_with_dotdot(const char *path)
 {
 	return !strncmp(path, "..", 2) && (path[2] == '/' || !path[2]);
@@ -144,10 +166,12 @@ static bool fast_path_by_name(struct vfs *vfs, const struct loc *loc,
 		return false;
 	fp->buf[len] = '/';
 	memcpy(fp->buf + len + 1, path, more);
+	fp->by_name = true;
+	if (fast_path_anchor(vfs, fp->buf, fp))
+		return true;
 	fp->dir = vfs->mounts[0].fd;
 	fp->path = fp->buf + 1;
 	fp->resolve = RESOLVE_SAFE | RESOLVE_IN_ROOT;
-	fp->by_name = true;
 	return true;
 }
 
@@ -162,6 +186,9 @@ bool fast_path(struct vfs *vfs, const struct base *base, const char *path,
 		return false;
 	if (!loc->at_root && starts_with_dotdot(path))
 		return fast_path_by_name(vfs, loc, path, fp);
+	fp->by_name = false;
+	if (loc->at_root == 1 && fast_path_anchor(vfs, path, fp))
+		return true;
 	fp->resolve = RESOLVE_SAFE |
 		      (loc->at_root == 1 ? RESOLVE_IN_ROOT : RESOLVE_BENEATH);
 	if (!vfs->covered) {
@@ -173,7 +200,6 @@ bool fast_path(struct vfs *vfs, const struct base *base, const char *path,
 	fp->dir = loc->fd;
 	path += strspn(path, "/");
 	fp->path = *path ? path : ".";
-	fp->by_name = false;
 	return true;
 }
 
@@ -354,7 +380,7 @@ static int check_crossing(struct walk *w, int fd, const struct stat *st)
 		return 0;
 	if (fstatfs(fd, &sfs))
 		return -errno;
-	return sfs.f_type == PROC_MAGIC ? -EACCES : 0;
+	return sfs.f_type == PROC_SUPER_MAGIC ? -EACCES : 0;
 }
 
 static int host_link(struct walk *w, int fd)
@@ -488,8 +514,6 @@ static int walk_shortcut(struct walk *w)
 	*slash = '/';
 	if (to.fd < 0)
 		return to.fd == -EXDEV ? 0 : to.fd;
-	/* No mount was crossed on the way. */
-	to.dev = w->cur.dev;
 	walk_move(w, &to);
 	w->rest = slash;
 	return 0;

@@ -303,7 +303,9 @@ TEST_F(abi, a_context_whose_stub_never_comes_is_told)
 	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_NEW_ADDRESS_SPACE, &arg));
 	ASSERT_EQ(0, box_new_context(&self->b, arg.out_fd, 0, &ctx));
 	close(arg.out_stub_fd);
-	EXPECT_EQ(SANDTRAP_EVENT_DEAD, box_run(&self->b, &ctx));
+	EXPECT_EQ(0, box_wait(&self->b, &ctx, 1, 10000));
+	EXPECT_EQ(SANDTRAP_EVENT_DEAD, ctx.page->event);
+	EXPECT_EQ(2, ctx.page->event_seq);
 	EXPECT_EQ(-ESRCH, box_run(&self->b, &ctx));
 	EXPECT_EQ(-ESRCH, box_command(&self->b, SANDTRAP_PULL, ctx.id, 1, 0));
 	EXPECT_EQ(-ESRCH, box_command(&self->b, SANDTRAP_RESUME, ctx.id, 0, 2));

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: MIT
+/*
+ * mm_test.c - memory operations and access to address spaces
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "sandtrap_util.h"
+
+#define BAD_ADDRESS 0x7000000000ull
+
+BOX_FIXTURE(mm)
+
+BOX_PROGRAM(prog_read, "1: movq (%rbx), %rcx\n syscall\n jmp 1b");
+BOX_PROGRAM(prog_write, "1: movq %rdx, (%rbx)\n syscall\n jmp 1b");
+BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
+
+#define EXPECT_EVENT(event) \
+	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
+
+static uint64_t *word(struct box *b, unsigned int page)
+{
+	return (uint64_t *)(b->file + page * BOX_PAGE);
+}
+
+/* operations */
+
+TEST_F(mm, map_and_unmap_are_seen_by_the_program)
+{
+	*word(&self->b, BOX_SPARE_PAGE) = 0x1234;
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_read);
+	EXPECT_EVENT(FAULT);
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ));
+	EXPECT_EVENT(SYSCALL);
+	EXPECT_EQ(BOX_CODE + 5, self->b.ctx.page->regs.rip);
+	ASSERT_EQ(0, box_unmap(self->b.as, BOX_FREE, BOX_PAGE));
+	EXPECT_EVENT(FAULT);
+	EXPECT_EQ(SEGV_MAPERR, self->b.ctx.page->fault.code);
+}
+
+TEST_F(mm, a_map_replaces_what_was_there)
+{
+	struct sandtrap_regs *r = &self->b.ctx.page->regs;
+
+	r->rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_write);
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ | PROT_WRITE));
+	r->rdx = 11;
+	EXPECT_EVENT(SYSCALL);
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE + 1, 1,
+			     PROT_READ | PROT_WRITE));
+	r->rdx = 12;
+	EXPECT_EVENT(SYSCALL);
+	EXPECT_EQ(11, *word(&self->b, BOX_SPARE_PAGE));
+	EXPECT_EQ(12, *word(&self->b, BOX_SPARE_PAGE + 1));
+	/* Fewer permissions. */
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE + 1, 1,
+			     PROT_READ));
+	EXPECT_EVENT(FAULT);
+	EXPECT_EQ(SEGV_ACCERR, self->b.ctx.page->fault.code);
+}
+
+/* One thing wrong at a time. */
+TEST_F(mm, malformed_operations_are_refused)
+{
+	const struct sandtrap_mem_op good = {
+		.op = SANDTRAP_MEM_MAP,
+		.prot = PROT_READ,
+		.fd = self->b.mem,
+		.addr = BOX_FREE,
+		.len = BOX_PAGE,
+	};
+	struct sandtrap_mem_op op = good;
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg), .ops = (uintptr_t)&op, .nr_ops = 1,
+	};
+
+#define EXPECT_REFUSED(err, member, value) do { \
+		op = good; \
+		op.member = value; \
+		arg.out_ops_done = 77; \
+		EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_MEM, &arg)); \
+		EXPECT_EQ(err, errno) TH_LOG(#member " = " #value); \
+		EXPECT_EQ(0, arg.out_ops_done); \
+	} while (0)
+	EXPECT_REFUSED(EOPNOTSUPP, op, 0);
+	EXPECT_REFUSED(EOPNOTSUPP, op, 3);
+	EXPECT_REFUSED(EOPNOTSUPP, flags, 2);
+	EXPECT_REFUSED(EOPNOTSUPP, flags, 1u << 31);
+	EXPECT_REFUSED(EINVAL, prot, 0);
+	EXPECT_REFUSED(EINVAL, prot, 8);
+	EXPECT_REFUSED(EINVAL, prot, 0x1000001);
+	EXPECT_REFUSED(EBADF, fd, -1);
+	EXPECT_REFUSED(EBADF, fd, 9999);
+	EXPECT_REFUSED(EINVAL, addr, BOX_FREE + 1);
+	EXPECT_REFUSED(EINVAL, addr, self->b.info.out_task_size);
+	EXPECT_REFUSED(EINVAL, addr, 0xffffffff81000000ull);
+	EXPECT_REFUSED(EINVAL, len, 0);
+	EXPECT_REFUSED(EINVAL, len, 1);
+	EXPECT_REFUSED(EINVAL, len, self->b.info.out_task_size);
+	EXPECT_REFUSED(EINVAL, len, ~0xfffull);
+	EXPECT_REFUSED(EINVAL, offset, 1);
+	EXPECT_REFUSED(EINVAL, offset, ~0xfffull);
+	EXPECT_REFUSED(EINVAL, op, SANDTRAP_MEM_UNMAP); /* prot, fd are set */
+#undef EXPECT_REFUSED
+	op = good;
+	arg.nr_ops = 0;
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(EINVAL, errno);
+	arg.nr_ops = self->b.info.out_max_mem_ops + 1;
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(EINVAL, errno);
+	arg.nr_ops = 1;
+	arg.ops = 0x10;
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(EFAULT, errno);
+	arg.ops = (uintptr_t)&op;
+	EXPECT_EQ(0, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(1, arg.out_ops_done);
+}
+
+TEST_F(mm, the_stub_is_refused)
+{
+	uint64_t stub = self->b.stubs.base;
+
+	EXPECT_EQ(-EINVAL, box_map(&self->b, self->b.as, stub, BOX_SPARE_PAGE, 1,
+				   PROT_READ));
+	EXPECT_EQ(-EINVAL, box_map(&self->b, self->b.as, stub - BOX_PAGE,
+				   BOX_SPARE_PAGE, 2, PROT_READ));
+	EXPECT_EQ(-EINVAL, box_unmap(self->b.as, stub, BOX_PAGE));
+	EXPECT_EQ(-EINVAL, box_unmap(self->b.as, stub - 16 * BOX_PAGE,
+				     17 * BOX_PAGE));
+	EXPECT_EQ(-EINVAL, box_unmap(self->b.as, BOX_PAGE, stub));
+	EXPECT_EQ(0, box_map(&self->b, self->b.as, stub - BOX_PAGE,
+			     BOX_SPARE_PAGE, 1, PROT_READ));
+	BOX_LOAD(&self->b, prog_syscall);
+	EXPECT_EVENT(SYSCALL);
+}
+
+TEST_F(mm, a_batch_stops_at_the_first_failure)
+{
+	int readable = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	struct sandtrap_mem_op ops[4] = {
+		{ .op = SANDTRAP_MEM_MAP, .prot = PROT_READ, .fd = self->b.mem,
+		  .addr = BOX_FREE, .len = BOX_PAGE,
+		  .offset = BOX_SPARE_PAGE * BOX_PAGE },
+		{ .op = SANDTRAP_MEM_UNMAP, .addr = BOX_FREE + BOX_PAGE,
+		  .len = BOX_PAGE },
+		/* A shared, writable mapping of a file opened for reading. */
+		{ .op = SANDTRAP_MEM_MAP, .prot = PROT_WRITE, .fd = readable,
+		  .addr = BOX_FREE + BOX_PAGE, .len = BOX_PAGE },
+		{ .op = SANDTRAP_MEM_UNMAP, .addr = BOX_FREE, .len = BOX_PAGE },
+	};
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg), .ops = (uintptr_t)ops, .nr_ops = 4,
+	};
+	struct sandtrap_run run = {
+		.size = sizeof(run), .id = self->b.ctx.id,
+		.ops = (uintptr_t)ops, .nr_ops = 4,
+		.out_ops_done = 77, .out_op_error = 77,
+	};
+
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(2, arg.out_ops_done);
+	/* The last was not done. */
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_read);
+	EXPECT_EVENT(SYSCALL);
+	/* The same with a run: the program does not continue. */
+	run.seq = self->b.ctx.page->event_seq;
+	EXPECT_EQ(-1, ioctl(self->b.fd, SANDTRAP_RUN, &run));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(2, run.out_ops_done);
+	EXPECT_EQ(EACCES, run.out_op_error);
+	EXPECT_EQ(run.seq, self->b.ctx.page->event_seq);
+	EXPECT_EVENT(SYSCALL);
+	close(readable);
+}
+
+TEST_F(mm, operations_of_a_run_come_before_the_program)
+{
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP, .prot = PROT_READ | PROT_WRITE,
+		.fd = self->b.mem, .addr = BOX_FREE, .len = BOX_PAGE,
+	};
+	struct sandtrap_run run = {
+		.size = sizeof(run), .id = self->b.ctx.id, .ops = (uintptr_t)&op,
+		.nr_ops = 1, .out_ops_done = 77, .out_op_error = 77,
+	};
+	int i;
+
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_write);
+	for (i = 0; i < 8; i++) {
+		op.offset = (BOX_SPARE_PAGE + i) * BOX_PAGE;
+		self->b.ctx.page->regs.rdx = i + 100;
+		run.seq = self->b.ctx.page->event_seq;
+		ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_RUN, &run));
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, self->b.ctx.page->event);
+		EXPECT_EQ(1, run.out_ops_done);
+		EXPECT_EQ(0, run.out_op_error);
+		EXPECT_EQ(i + 100, *word(&self->b, BOX_SPARE_PAGE + i));
+	}
+}
+
+TEST_F(mm, the_largest_batch)
+{
+	unsigned int i, n = self->b.info.out_max_mem_ops;
+	struct sandtrap_mem_op *ops = calloc(n, sizeof(*ops));
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg), .ops = (uintptr_t)ops, .nr_ops = n,
+	};
+
+	for (i = 0; i < n; i++) {
+		ops[i].op = SANDTRAP_MEM_MAP;
+		ops[i].flags = i & 1 ? SANDTRAP_MEM_POPULATE : 0;
+		ops[i].prot = PROT_READ | PROT_WRITE;
+		ops[i].fd = self->b.mem;
+		ops[i].addr = BOX_FREE + 2 * i * BOX_PAGE;
+		ops[i].len = BOX_PAGE;
+		ops[i].offset = (BOX_SPARE_PAGE + i % 8) * BOX_PAGE;
+	}
+	EXPECT_EQ(0, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	EXPECT_EQ(n, arg.out_ops_done);
+	BOX_LOAD(&self->b, prog_write);
+	for (i = 0; i < n; i++) {
+		self->b.ctx.page->regs.rbx = ops[i].addr;
+		self->b.ctx.page->regs.rdx = i;
+		EXPECT_EVENT(SYSCALL);
+		EXPECT_EQ(i, *word(&self->b, BOX_SPARE_PAGE + i % 8));
+	}
+	free(ops);
+}
+
+/* A file's descriptor is needed no longer than the command. */
+TEST_F(mm, descriptors_may_be_closed_afterwards)
+{
+	int fd = dup(self->b.mem), mem = self->b.mem;
+
+	self->b.mem = fd;
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ));
+	close(fd);
+	self->b.mem = mem;
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_read);
+	EXPECT_EVENT(SYSCALL);
+}
+
+BOX_PROGRAM(prog_poll, "1: movq (%rbx), %rcx\n testq %rcx, %rcx\n jz 1b\n syscall");
+
+TEST_F(mm, operations_reach_a_running_program)
+{
+	uint32_t seq;
+
+	*word(&self->b, BOX_SPARE_PAGE) = 0;
+	*word(&self->b, BOX_SPARE_PAGE + 1) = 1;
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ));
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_poll);
+	seq = self->b.ctx.page->event_seq;
+	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
+	ASSERT_EQ(-ETIME, box_wait(&self->b, &self->b.ctx, seq, 20));
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE + 1, 1,
+			     PROT_READ));
+	ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, 10000));
+	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, self->b.ctx.page->event);
+}
+
+/* Threads of the sentry map and unmap at the same time; nothing is lost. */
+struct mapper {
+	struct box *b;
+	unsigned int number;
+	int err;
+};
+
+static void *map_in_a_loop(void *arg)
+{
+	struct mapper *m = arg;
+	uint64_t addr = BOX_FREE + m->number * 16 * BOX_PAGE;
+	int i;
+
+	for (i = 0; i < 200 && !m->err; i++) {
+		m->err = box_map(m->b, m->b->as, addr, BOX_SPARE_PAGE + m->number,
+				 1, PROT_READ | PROT_WRITE);
+		if (!m->err && i < 199)
+			m->err = box_unmap(m->b->as, addr, BOX_PAGE);
+	}
+	return NULL;
+}
+
+TEST_F(mm, many_threads_map_at_once)
+{
+	struct mapper mappers[4];
+	pthread_t threads[4];
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		mappers[i] = (struct mapper){ &self->b, i, 0 };
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, map_in_a_loop,
+					    &mappers[i]));
+	}
+	BOX_LOAD(&self->b, prog_syscall);
+	for (i = 0; i < 300; i++)
+		EXPECT_EVENT(SYSCALL);
+	for (i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_EQ(0, mappers[i].err);
+	}
+	BOX_LOAD(&self->b, prog_write);
+	for (i = 0; i < 4; i++) {
+		self->b.ctx.page->regs.rbx = BOX_FREE + i * 16 * BOX_PAGE;
+		self->b.ctx.page->regs.rdx = i + 1;
+		EXPECT_EVENT(SYSCALL);
+		EXPECT_EQ(i + 1, *word(&self->b, BOX_SPARE_PAGE + i));
+	}
+}
+
+static void ignore(int sig)
+{
+}
+
+TEST_F(mm, signals_of_the_sentry_do_not_disturb)
+{
+	struct itimerval often = { { 0, 300 }, { 0, 300 } };
+	struct itimerval never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction action = { .sa_handler = ignore };
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP, .prot = PROT_READ | PROT_WRITE,
+		.fd = self->b.mem, .addr = BOX_FREE, .len = BOX_PAGE,
+	};
+	struct sandtrap_run run;
+	int i;
+
+	sigaction(SIGALRM, &action, NULL);
+	self->b.ctx.page->regs.rbx = BOX_FREE;
+	BOX_LOAD(&self->b, prog_write);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (i = 0; i < 1000; i++) {
+		op.offset = (BOX_SPARE_PAGE + i % 8) * BOX_PAGE;
+		self->b.ctx.page->regs.rdx = i;
+		run = (struct sandtrap_run){
+			.size = sizeof(run), .id = self->b.ctx.id,
+			.seq = self->b.ctx.page->event_seq,
+			.ops = (uintptr_t)&op, .nr_ops = 1,
+		};
+		while (ioctl(self->b.fd, SANDTRAP_RUN, &run)) {
+			ASSERT_EQ(EINTR, errno);
+			if (run.out_ops_done)
+				run.ops = run.nr_ops = run.out_ops_done = 0;
+		}
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, self->b.ctx.page->event);
+		ASSERT_EQ(i, *word(&self->b, BOX_SPARE_PAGE + i % 8));
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+}
+
+/* copies */
+
+static int copy(struct box *b, uint32_t op, uint64_t addr, void *buf, size_t len,
+		struct sandtrap_copy *out)
+{
+	*out = (struct sandtrap_copy){
+		.size = sizeof(*out), .op = op, .addr = addr,
+		.buf = (uintptr_t)buf, .len = len,
+		.out_done = 77, .out_fault = 77,
+	};
+	return ioctl(b->as, SANDTRAP_COPY, out) ? -errno : 0;
+}
+
+/* The four pages at BOX_FREE are writable; and the stub serves from then on. */
+#define MAP_FREE() \
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 4, \
+			     PROT_READ | PROT_WRITE))
+
+TEST_F(mm, copies_go_both_ways)
+{
+	unsigned char *file = self->b.file + BOX_SPARE_PAGE * BOX_PAGE;
+	unsigned char buf[3 * 4096], want[3 * 4096];
+	struct sandtrap_copy out;
+	size_t i;
+
+	MAP_FREE();
+	for (i = 0; i < sizeof(buf); i++)
+		buf[i] = want[i] = i * 7;
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_OUT, BOX_FREE + 100, buf,
+			  sizeof(buf), &out));
+	EXPECT_EQ(sizeof(buf), out.out_done);
+	EXPECT_EQ(0, out.out_fault);
+	EXPECT_EQ(0, memcmp(file + 100, want, sizeof(want)));
+	memset(buf, 0, sizeof(buf));
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_IN, BOX_FREE + 100, buf,
+			  sizeof(buf), &out));
+	EXPECT_EQ(sizeof(buf), out.out_done);
+	EXPECT_EQ(0, memcmp(buf, want, sizeof(want)));
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_ZERO, BOX_FREE + 4000, NULL,
+			  200, &out));
+	EXPECT_EQ(200, out.out_done);
+	for (i = 0; i < 200; i++)
+		EXPECT_EQ(0, file[4000 + i]);
+	EXPECT_EQ(want[3899], file[3999]);
+	EXPECT_EQ(want[4100], file[4200]);
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_IN, BOX_FREE, buf, 0, &out));
+	EXPECT_EQ(0, out.out_done);
+}
+
+TEST_F(mm, a_short_copy_names_the_address)
+{
+	unsigned char buf[8192];
+	struct sandtrap_copy out;
+	uint64_t end = BOX_FREE + 4 * BOX_PAGE;
+
+	MAP_FREE();
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_IN, end - 100, buf, 4196, &out));
+	EXPECT_EQ(100, out.out_done);
+	EXPECT_EQ(end, out.out_fault);
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_OUT, end - 1, buf, 2, &out));
+	EXPECT_EQ(1, out.out_done);
+	EXPECT_EQ(end, out.out_fault);
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_ZERO, end + 5, NULL, 2, &out));
+	EXPECT_EQ(0, out.out_done);
+	EXPECT_EQ(end + 5, out.out_fault);
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_IN, 0xffffffff81000000ull, buf,
+			  8, &out));
+	EXPECT_EQ(0, out.out_done);
+	EXPECT_EQ(0xffffffff81000000ull, out.out_fault);
+}
+
+TEST_F(mm, copies_obey_permissions)
+{
+	unsigned char buf[16] = { 1 };
+	struct sandtrap_copy out;
+
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ));
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_OUT, BOX_FREE, buf, 16, &out));
+	EXPECT_EQ(0, out.out_done);
+	EXPECT_EQ(BOX_FREE, out.out_fault);
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_IN, BOX_FREE, buf, 16, &out));
+	EXPECT_EQ(16, out.out_done);
+	/* The stub itself cannot be written. */
+	EXPECT_EQ(0, copy(&self->b, SANDTRAP_COPY_OUT, self->b.stubs.base, buf, 16,
+			  &out));
+	EXPECT_EQ(0, out.out_done);
+}
+
+TEST_F(mm, malformed_copies_are_refused)
+{
+	unsigned char buf[16];
+	struct sandtrap_copy out;
+
+	MAP_FREE();
+	EXPECT_EQ(-EOPNOTSUPP, copy(&self->b, 0, BOX_FREE, buf, 16, &out));
+	EXPECT_EQ(-EOPNOTSUPP, copy(&self->b, 4, BOX_FREE, buf, 16, &out));
+	EXPECT_EQ(-EINVAL, copy(&self->b, SANDTRAP_COPY_ZERO, BOX_FREE, buf, 16,
+				&out));
+	EXPECT_EQ(-EINVAL, copy(&self->b, SANDTRAP_COPY_IN, ~0ull - 3, buf, 16,
+				&out));
+	EXPECT_EQ(-EFAULT, copy(&self->b, SANDTRAP_COPY_IN, BOX_FREE,
+				(void *)BAD_ADDRESS, 16, &out));
+	EXPECT_EQ(0, out.out_done);
+	EXPECT_EQ(-EFAULT, copy(&self->b, SANDTRAP_COPY_OUT, BOX_FREE,
+				(void *)~0xffffull, 16, &out));
+}
+
+/* atomics */
+
+static int atomic(struct box *b, uint32_t op, uint64_t addr, uint32_t expected,
+		  uint32_t value, uint32_t *old)
+{
+	struct sandtrap_atomic arg = {
+		.size = sizeof(arg), .op = op, .addr = addr,
+		.expected = expected, .value = value, .out_old = 0xcccccccc,
+	};
+	int ret = ioctl(b->as, SANDTRAP_ATOMIC, &arg) ? -errno : 0;
+
+	*old = arg.out_old;
+	return ret;
+}
+
+#define LOAD SANDTRAP_ATOMIC_LOAD
+#define SWAP SANDTRAP_ATOMIC_SWAP
+#define CAS SANDTRAP_ATOMIC_CAS
+
+TEST_F(mm, atomics)
+{
+	uint32_t *file = (void *)(self->b.file + BOX_SPARE_PAGE * BOX_PAGE), old;
+
+	MAP_FREE();
+	file[1] = 5;
+	EXPECT_EQ(0, atomic(&self->b, LOAD, BOX_FREE + 4, 0, 0, &old));
+	EXPECT_EQ(5, old);
+	EXPECT_EQ(0, atomic(&self->b, SWAP, BOX_FREE + 4, 0, 6, &old));
+	EXPECT_EQ(5, old);
+	EXPECT_EQ(6, file[1]);
+	EXPECT_EQ(0, atomic(&self->b, CAS, BOX_FREE + 4, 5, 7, &old));
+	EXPECT_EQ(6, old);
+	EXPECT_EQ(6, file[1]);
+	EXPECT_EQ(0, atomic(&self->b, CAS, BOX_FREE + 4, 6, 8, &old));
+	EXPECT_EQ(6, old);
+	EXPECT_EQ(8, file[1]);
+}
+
+TEST_F(mm, malformed_atomics_are_refused)
+{
+	uint32_t old;
+
+	MAP_FREE();
+	EXPECT_EQ(-EOPNOTSUPP, atomic(&self->b, 0, BOX_FREE, 0, 0, &old));
+	EXPECT_EQ(-EOPNOTSUPP, atomic(&self->b, 4, BOX_FREE, 0, 0, &old));
+	EXPECT_EQ(-EINVAL, atomic(&self->b, LOAD, BOX_FREE + 2, 0, 0, &old));
+	EXPECT_EQ(-EINVAL, atomic(&self->b, LOAD, BOX_FREE, 1, 0, &old));
+	EXPECT_EQ(-EINVAL, atomic(&self->b, LOAD, BOX_FREE, 0, 1, &old));
+	EXPECT_EQ(-EINVAL, atomic(&self->b, SWAP, BOX_FREE, 1, 0, &old));
+	EXPECT_EQ(0xcccccccc, old);
+	EXPECT_EQ(-EFAULT, atomic(&self->b, LOAD, BOX_FREE + 4 * BOX_PAGE, 0, 0,
+				  &old));
+	EXPECT_EQ(-EFAULT, atomic(&self->b, SWAP, BOX_CODE, 0, 0, &old));
+	EXPECT_EQ(-EFAULT, atomic(&self->b, LOAD, ~0ull - 3, 0, 0, &old));
+}
+
+/* Against a program that increments the same word with a lock prefix. */
+BOX_PROGRAM(prog_increment,
+	    "1: lock incl 0x40000000\n decq %rdx\n jnz 1b\n syscall");
+
+TEST_F(mm, atomics_are_atomic)
+{
+	volatile uint32_t *file = (void *)(self->b.file + BOX_SPARE_PAGE * BOX_PAGE);
+	volatile struct sandtrap_context_page *page = self->b.ctx.page;
+	uint32_t old, seen, done = 0;
+
+	MAP_FREE();
+	BOX_LOAD(&self->b, prog_increment);
+	page->regs.rdx = 3000000;
+	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, 1));
+	while (page->event_seq == 1) {
+		seen = file[0];
+		ASSERT_EQ(0, atomic(&self->b, CAS, BOX_FREE, seen, seen + 1, &old));
+		done += old == seen;
+	}
+	EXPECT_EQ(3000000 + done, file[0]);
+}
+
+TEST_HARNESS_MAIN

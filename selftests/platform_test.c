@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -507,6 +508,50 @@ TEST_F(platform, released_by_another_thread)
 	b->regs = b->ctx->state.regs;
 	bench_start(b->regs);
 	EXPECT_SYSCALL(b, 0);
+}
+
+/* Threads that used a platform may still be on their way out when it goes. */
+static void *use_and_leave(void *arg)
+{
+	struct worker *w = arg;
+
+	w->err = switch_rounds(w);
+	context_release(w->ctx);
+	__atomic_sub_fetch((int *)w->b->data, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+TEST_F(platform, released_while_threads_end)
+{
+	struct worker workers[MANY_THREADS];
+	struct bench b;
+	int round, i;
+
+	for (round = 0; round < 5; round++) {
+		ASSERT_EQ(0, bench_open(&b, variant->platform));
+		BENCH_LOAD(&b, prog_xmm);
+		*(int *)b.data = MANY_THREADS;
+		for (i = 0; i < MANY_THREADS; i++) {
+			workers[i] = (struct worker){ .b = &b, .rounds = 3 };
+			ASSERT_EQ(0, platform_new_context(b.p, &workers[i].ctx));
+			bench_start(workers[i].ctx->state.regs);
+			ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, use_and_leave,
+						    &workers[i]));
+		}
+		while (__atomic_load_n((int *)b.data, __ATOMIC_ACQUIRE))
+			sched_yield();
+		context_release(b.ctx);
+		address_space_release(b.as);
+		platform_release(b.p);
+		b.ctx = NULL;
+		b.as = NULL;
+		b.p = NULL;
+		for (i = 0; i < MANY_THREADS; i++) {
+			pthread_join(workers[i].thread, NULL);
+			EXPECT_EQ(0, workers[i].err);
+		}
+		bench_close(&b);
+	}
 }
 
 /* ---- death ---- */

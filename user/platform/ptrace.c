@@ -124,23 +124,33 @@ static void stats(struct platform *base, struct platform_stats *out)
 
 static void free_platform(struct ptrace_platform *p)
 {
+	pthread_mutex_destroy(&p->exit_lock);
 	pthread_mutex_destroy(&p->fault_lock);
 	pthread_mutex_destroy(&p->lock);
 	pthread_key_delete(p->tracer_key);
 	free(p);
 }
 
+void ptrace_platform_put(struct ptrace_platform *p)
+{
+	if (atomic_fetch_sub(&p->refs, 1) == 1)
+		free_platform(p);
+}
+
+/* What is left of it goes when the last thread that used it ends. */
 static void release(struct platform *base)
 {
 	struct ptrace_platform *p = to_platform(base);
-	struct ptrace_tracer *tracer;
+	struct ptrace_tracer *own = pthread_getspecific(p->tracer_key);
 
+	pthread_mutex_lock(&p->exit_lock);
 	ptrace_master_stop(p);
-	while ((tracer = LIST_FIRST(&p->tracers))) {
-		LIST_REMOVE(tracer, link);
-		free(tracer);
-	}
-	free_platform(p);
+	p->closed = true;
+	pthread_mutex_unlock(&p->exit_lock);
+	pthread_setspecific(p->tracer_key, NULL);
+	if (own)
+		ptrace_tracer_exit(own);
+	ptrace_platform_put(p);
 }
 
 static const struct platform_ops ptrace_ops = {
@@ -176,6 +186,8 @@ static struct ptrace_platform *alloc_platform(void)
 	}
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->fault_lock, NULL);
+	pthread_mutex_init(&p->exit_lock, NULL);
+	p->refs = 1;
 	LIST_INIT(&p->processes);
 	LIST_INIT(&p->idle);
 	LIST_INIT(&p->tracers);

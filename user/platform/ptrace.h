@@ -44,7 +44,7 @@
  * thread in context_switch() may take any signal; its handlers run, and the
  * wait goes on. Nobody else may wait for "any child" with __WALL or __WCLONE.
  *
- * Ordering of locks: ptrace_address_space.ops_lock, then ptrace_platform.lock,
+ * Ordering of locks: .exit_lock or ptrace_address_space.ops_lock, then ptrace_platform.lock,
  * then .fault_lock. Neither of the latter two is held over a system call that
  * can block, nor over a master request.
  */
@@ -209,6 +209,7 @@ struct ptrace_platform {
 	uint64_t stub; /* where all processes have the stub */
 	size_t xstate_size;
 	pthread_key_t tracer_key;
+	atomic_uint refs; /* one for its owner, one for each tracer */
 	atomic_ulong memory_ops;
 	atomic_ulong memory_batches;
 
@@ -222,6 +223,13 @@ struct ptrace_platform {
 	unsigned long switches; /* of released contexts */
 
 	pthread_mutex_t fault_lock;
+
+	/*
+	 * Held by a host thread that ends while it parks what it traces, and by
+	 * the release, so that these meet before or after each other.
+	 */
+	pthread_mutex_t exit_lock;
+	bool closed;
 };
 
 /* the stub's code, ptrace_stub.S */
@@ -294,6 +302,14 @@ int ptrace_seize(pid_t tid);
  * Return: 0, or -ECHILD if it died.
  */
 int ptrace_set_sigmask(pid_t tid, uint64_t mask);
+
+/* ptrace.c */
+
+/**
+ * ptrace_platform_put() - drop a reference
+ * @p: platform, freed with the last one
+ */
+void ptrace_platform_put(struct ptrace_platform *p);
 
 /* ptrace_template.c */
 

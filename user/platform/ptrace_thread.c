@@ -48,6 +48,7 @@ static struct ptrace_tracer *current_tracer(struct ptrace_platform *p)
 		free(tracer);
 		return NULL;
 	}
+	atomic_fetch_add(&p->refs, 1);
 	pthread_mutex_lock(&p->lock);
 	LIST_INSERT_HEAD(&p->tracers, tracer, link);
 	pthread_mutex_unlock(&p->lock);
@@ -217,9 +218,8 @@ static struct ptrace_thread *first_traced(struct ptrace_tracer *tracer)
 	return t;
 }
 
-void ptrace_tracer_exit(void *arg)
+static void park_all(struct ptrace_tracer *tracer)
 {
-	struct ptrace_tracer *tracer = arg;
 	struct ptrace_platform *p = tracer->platform;
 	struct ptrace_context *ctx;
 	struct ptrace_thread *t;
@@ -231,10 +231,22 @@ void ptrace_tracer_exit(void *arg)
 			continue;
 		park(t);
 	}
+}
+
+void ptrace_tracer_exit(void *arg)
+{
+	struct ptrace_tracer *tracer = arg;
+	struct ptrace_platform *p = tracer->platform;
+
+	pthread_mutex_lock(&p->exit_lock);
+	if (!p->closed)
+		park_all(tracer);
 	pthread_mutex_lock(&p->lock);
 	LIST_REMOVE(tracer, link);
 	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_unlock(&p->exit_lock);
 	free(tracer);
+	ptrace_platform_put(p);
 }
 
 /* ---- binding ---- */

@@ -454,8 +454,11 @@ static int task_lookup(struct task *t, struct pnode *out, const char *name)
 {
 	int tid = parse_id(name);
 	struct task *target = tid > 0 ? task_find(t->kernel, tid) : NULL;
-	bool found = target && target->tg->tgid == out->tgid;
+	bool found;
 
+	if (!target)
+		return -ENOENT;
+	found = target->tg->tgid == out->tgid;
 	task_put(target);
 	if (!found)
 		return -ENOENT;

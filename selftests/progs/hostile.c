@@ -71,10 +71,15 @@ uint64_t saved_rsp;
 char low_stack[65536] __attribute__((aligned(16)));
 
 /*
- * Code that runs with a 32-bit code segment, entered by a far return. The upper
- * halves of the registers do not survive it, so the stack pointer is kept aside.
+ * Code that runs with a 32-bit code segment, entered by a far jump: QEMU's far
+ * call and return touch the stack as the kernel would, which SMAP forbids. The
+ * upper halves of the registers do not survive it, so the stack pointer is kept
+ * aside.
  */
-asm(".text\n"
+asm(".data\n"
+    "far_pointer:	.long 0\n"
+    "		.word " USER_CS_32 "\n"
+    ".text\n"
     ".code32\n"
     "far_int80:	int $0x80\n"
     "		ljmp $" USER_CS_64 ", $far_back\n"
@@ -98,9 +103,8 @@ asm(".text\n"
     "		mov %rsi, %rbx\n"
     "		mov %rcx, %r8\n"
     "		mov %rdx, %rcx\n"
-    "		pushq $" USER_CS_32 "\n"
-    "		push %r8\n"
-    "		lretq\n"
+    "		mov %r8d, far_pointer\n"
+    "		ljmp *far_pointer\n"
     /* long signal_call(long pid, long signo) */
     "signal_call:	push %rbx\n"
     "		push %rbp\n"

@@ -123,9 +123,11 @@ static int task_info(struct task *t, const struct pnode *n,
 	pthread_mutex_unlock(&target->tg->lock);
 	pthread_mutex_unlock(&t->kernel->tasks_lock);
 	i->tty = tty_controlling(target);
-	if (mm)
+	/* A zombie has none. */
+	if (mm) {
 		mm_get_info(mm, &i->mm);
-	mm_put(mm);
+		mm_put(mm);
+	}
 	if (ft)
 		i->fd_size = (fd_table_size(ft) + 63) / 64 * 64;
 	fd_table_put(ft);

@@ -66,7 +66,7 @@ static int show_environ(struct task *t, const struct pnode *n, struct text *x)
 	struct mm_info info;
 
 	if (!mm)
-		return 0;
+		return -ESRCH;
 	mm_get_info(mm, &info);
 	if (info.env_end > info.env_start)
 		text_memory(x, mm, info.env_start, info.env_end);
@@ -269,7 +269,7 @@ static struct file *node_exe(struct task *t, const struct pnode *n)
 	if (!target)
 		return NULL;
 	pthread_mutex_lock(&t->kernel->tasks_lock);
-	exe = target->tg->exe ? file_get(target->tg->exe) : NULL;
+	exe = target->mm && target->tg->exe ? file_get(target->tg->exe) : NULL;
 	pthread_mutex_unlock(&t->kernel->tasks_lock);
 	task_put(target);
 	return exe;

@@ -35,7 +35,7 @@ test_that()
 
 echo "TAP version 13"
 for kernel in ${KERNELS:-6.1 6.12}; do
-	KERNELS=$kernel "$here/../bench/run" --raw >"$work/raw" 2>"$work/stderr"
+	MACHINES="icount smp2" KERNELS=$kernel "$here/../bench/run" --raw >"$work/raw" 2>"$work/stderr"
 	sed 's/^/# /' "$work/raw" "$work/stderr"
 	test_that other_tasks_execute_not_one_instruction_more icount \
 		'native > 0 && without > 0 && native == without'

@@ -175,20 +175,50 @@ static struct posix_timer *find_locked(struct process_timers *all, int id)
 	return NULL;
 }
 
+/* Finds a timer and reads its clock, which needs tasks_lock, before locking. */
+static struct posix_timer *timer_lock(struct process_timers *all, int id,
+				      uint64_t *now)
+{
+	struct posix_timer *pt;
+
+	pthread_mutex_lock(&all->lock);
+	pt = find_locked(all, id);
+	if (pt)
+		timer_get(&pt->kt);
+	pthread_mutex_unlock(&all->lock);
+	if (!pt)
+		return NULL;
+	*now = timer_now(pt);
+	pthread_mutex_lock(&all->lock);
+	return pt;
+}
+
+static void timer_unlock(struct process_timers *all, struct posix_timer *pt)
+{
+	pthread_mutex_unlock(&all->lock);
+	timer_put(&pt->kt);
+}
+
 void posix_timer_delivered(struct thread_group *tg, siginfo_t *info)
 {
 	struct process_timers *all = tg->timers;
 	struct posix_timer *pt;
+	uint64_t now, missed;
 
-	pthread_mutex_lock(&all->lock);
-	pt = find_locked(all, info->si_timerid);
-	if (pt) {
-		pt->queued = false;
-		pt->last_overrun = pt->overrun;
-		pt->overrun = 0;
-		info->si_overrun = pt->last_overrun;
+	pt = timer_lock(all, info->si_timerid, &now);
+	if (!pt)
+		return;
+	/* What the timer thread has not come round to counts as well. */
+	if (pt->expires && pt->period && now >= pt->expires) {
+		missed = (now - pt->expires) / pt->period + 1;
+		count_overrun(pt, missed);
+		pt->expires += missed * pt->period;
 	}
-	pthread_mutex_unlock(&all->lock);
+	pt->queued = false;
+	pt->last_overrun = pt->overrun;
+	pt->overrun = 0;
+	info->si_overrun = pt->last_overrun;
+	timer_unlock(all, pt);
 }
 
 static void delete_locked(struct process_timers *all, struct posix_timer *pt)
@@ -368,30 +398,6 @@ static int set_locked(struct posix_timer *pt, const struct itimerspec *its,
 	return timer_rearm_locked(pt, now);
 }
 
-/* Finds a timer and reads its clock, which needs tasks_lock, before locking. */
-static struct posix_timer *timer_lock(struct task *t, int id, uint64_t *now)
-{
-	struct process_timers *all = t->tg->timers;
-	struct posix_timer *pt;
-
-	pthread_mutex_lock(&all->lock);
-	pt = find_locked(all, id);
-	if (pt)
-		timer_get(&pt->kt);
-	pthread_mutex_unlock(&all->lock);
-	if (!pt)
-		return NULL;
-	*now = timer_now(pt);
-	pthread_mutex_lock(&all->lock);
-	return pt;
-}
-
-static void timer_unlock(struct task *t, struct posix_timer *pt)
-{
-	pthread_mutex_unlock(&t->tg->timers->lock);
-	timer_put(&pt->kt);
-}
-
 long sys_timer_settime(struct task *t, const uint64_t *args)
 {
 	struct itimerspec its, old;
@@ -406,12 +412,12 @@ long sys_timer_settime(struct task *t, const uint64_t *args)
 	if (!timespec_valid(&its.it_value) ||
 	    !timespec_valid(&its.it_interval))
 		return -EINVAL;
-	pt = timer_lock(t, (int)args[0], &now);
+	pt = timer_lock(t->tg->timers, (int)args[0], &now);
 	if (!pt)
 		return -EINVAL;
 	old = value_locked(pt, now);
 	err = set_locked(pt, &its, args[1] & TIMER_ABSTIME, now);
-	timer_unlock(t, pt);
+	timer_unlock(t->tg->timers, pt);
 	if (!err && args[3])
 		err = copy_to_user(t, args[3], &old, sizeof(old));
 	return err;
@@ -423,11 +429,11 @@ long sys_timer_gettime(struct task *t, const uint64_t *args)
 	struct itimerspec its;
 	uint64_t now;
 
-	pt = timer_lock(t, (int)args[0], &now);
+	pt = timer_lock(t->tg->timers, (int)args[0], &now);
 	if (!pt)
 		return -EINVAL;
 	its = value_locked(pt, now);
-	timer_unlock(t, pt);
+	timer_unlock(t->tg->timers, pt);
 	return copy_to_user(t, args[1], &its, sizeof(its));
 }
 
@@ -437,11 +443,11 @@ long sys_timer_getoverrun(struct task *t, const uint64_t *args)
 	uint64_t now;
 	long ret;
 
-	pt = timer_lock(t, (int)args[0], &now);
+	pt = timer_lock(t->tg->timers, (int)args[0], &now);
 	if (!pt)
 		return -EINVAL;
 	ret = pt->last_overrun;
-	timer_unlock(t, pt);
+	timer_unlock(t->tg->timers, pt);
 	return ret;
 }
 

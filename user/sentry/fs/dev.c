@@ -190,12 +190,21 @@ static int host_tty_follow(struct task *t, const char *prefix, const char *name,
 	return out->file ? 0 : -ENOENT;
 }
 
-static int pts_follow(struct task *t, const struct pnode *n, struct loc *out)
+/* One that the host process came with, or one of the sandbox's own ptys. */
+static int pts_find(struct task *t, int num, struct loc *out)
 {
 	char name[16];
 
-	snprintf(name, sizeof(name), "%d", n->num);
-	return host_tty_follow(t, "pts/", name, out);
+	snprintf(name, sizeof(name), "%d", num);
+	if (!host_tty_follow(t, "pts/", name, out))
+		return 0;
+	out->file = pty_by_rdev(makedev(136, (unsigned int)num));
+	return out->file ? 0 : -ENOENT;
+}
+
+static int pts_follow(struct task *t, const struct pnode *n, struct loc *out)
+{
+	return pts_find(t, n->num, out);
 }
 
 static const struct pentry pts_entry = {
@@ -209,7 +218,7 @@ static int pts_lookup(struct task *t, struct pnode *out, const char *name)
 	struct loc loc;
 
 	out->num = parse_id(name);
-	if (out->num < 0 || host_tty_follow(t, "pts/", name, &loc))
+	if (out->num < 0 || pts_find(t, out->num, &loc))
 		return -ENOENT;
 	loc_put(&loc);
 	pnode_push(out, &pts_entry);
@@ -233,7 +242,10 @@ static bool pts_iterate(struct task *t, const struct pnode *dir,
 		snprintf(name, len, "%s", buf + 9);
 		return true;
 	}
-	return false;
+	if (!pty_nth(index, &i))
+		return false;
+	snprintf(name, len, "%d", i);
+	return true;
 }
 
 /* Terminals other than ptys: the number is an index into vfs.ttys. */
@@ -291,7 +303,14 @@ static int shm_follow(struct task *t, const struct pnode *n, struct loc *out)
 	{ .name = (_name), .mode = S_IFLNK | 0777, .readlink = fixed_readlink, \
 	  .arg = (_to) }
 
+#define DEV_PTMX                                                \
+	{ .name = "ptmx", .mode = S_IFCHR | 0666, .open = ptmx_open, \
+	  .rdev = DEV_NUMBER(5, 2) }
+
+static const struct pentry pts_entries[] = { DEV_PTMX };
+
 static const struct pentry dev_entries[] = {
+	DEV_PTMX,
 	DEV_NODE("null", 3),
 	DEV_NODE("zero", 5),
 	DEV_NODE("full", 7),
@@ -304,7 +323,8 @@ static const struct pentry dev_entries[] = {
 	DEV_LINK("stdout", "/proc/self/fd/1"),
 	DEV_LINK("stderr", "/proc/self/fd/2"),
 	{ .name = "shm", .mode = S_IFDIR | 01777, .follow = shm_follow },
-	{ .name = "pts", .mode = S_IFDIR | 0755, .lookup = pts_lookup,
+	{ .name = "pts", .mode = S_IFDIR | 0755, .children = pts_entries,
+	  .nr_children = ARRAY_SIZE(pts_entries), .lookup = pts_lookup,
 	  .iterate = pts_iterate },
 };
 

@@ -302,6 +302,19 @@ void tty_remember(struct vfs *vfs, struct file *f);
 struct file *tty_by_rdev(struct vfs *vfs, dev_t rdev);
 struct file *tty_by_name(struct vfs *vfs, const char *name);
 
+/* An ioctl of a terminal that the host carries out as it is. */
+long tty_host_ioctl(struct task *t, struct file *f, unsigned int cmd,
+		    uint64_t arg);
+
+/* pty.c */
+
+/* The slave of a pty by device number, opened for it; or NULL. */
+struct file *pty_by_rdev(dev_t rdev);
+/* Number of the @index'th pty: false behind the last. */
+bool pty_nth(unsigned int index, int *num);
+int ptmx_open(struct task *t, const struct pnode *n, int flags,
+	      struct file **out);
+
 /* Blocking I/O on a host stream: as file_ops.readv and writev. */
 ssize_t host_stream_readv(struct task *t, struct file *f,
 			  const struct iovec *iov, int cnt, off_t off);

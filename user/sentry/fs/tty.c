@@ -74,8 +74,8 @@ static const struct tty_request *tty_find_request(unsigned int cmd)
 }
 
 /* Pass a request on; those that wait for output to drain may block. */
-static long tty_host_ioctl(struct task *t, struct file *f, unsigned int cmd,
-			   uint64_t arg)
+long tty_host_ioctl(struct task *t, struct file *f, unsigned int cmd,
+		    uint64_t arg)
 {
 	const struct tty_request *req = tty_find_request(cmd);
 	char buf[64] = { 0 };
@@ -155,7 +155,7 @@ struct file *tty_by_rdev(struct vfs *vfs, dev_t rdev)
 		if (vfs->ttys[i] && tty_rdev(vfs->ttys[i]) == rdev)
 			return file_get(vfs->ttys[i]);
 	}
-	return NULL;
+	return pty_by_rdev(rdev);
 }
 
 struct file *tty_by_name(struct vfs *vfs, const char *name)

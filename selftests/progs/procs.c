@@ -95,9 +95,9 @@ static void sharing(void)
 	pid = clone(child_writes, stack + sizeof(stack), CLONE_VM, NULL);
 	result("clone_child_plain_wait", waitpid(pid, NULL, 0));
 	status("clone_child_wclone", pid, __WCLONE);
+	signal(SIGUSR2, SIG_IGN);
 	pid = clone(child_writes, stack + sizeof(stack), CLONE_VM | SIGUSR2,
 		    NULL);
-	signal(SIGUSR2, SIG_IGN);
 	status("clone_child_wall", pid, __WALL);
 }
 

@@ -173,7 +173,7 @@ uint8_t vfs_at_root(const struct vfs *vfs, const struct stat *st);
 const struct host_mount *vfs_find_mount(const struct vfs *vfs, const char *name,
 					const char **rest);
 
-/* walk.c */
+/* walk.c, fast_path.c */
 
 #define WALK_NOFOLLOW 1u /* a link at the end is the result */
 #define WALK_DIRECTORY 2u /* -ENOTDIR for anything else */
@@ -230,6 +230,11 @@ struct base {
 	struct file *file;
 	struct loc storage;
 };
+
+/* The root directory; borrows the mount's descriptor. */
+void root_loc(const struct vfs *vfs, struct loc *loc);
+/* Is one of the components ".."? */
+bool has_dotdot(const char *path);
 
 int base_get(struct task *t, int dirfd, const char *path, struct base *base);
 void base_put(struct base *base);

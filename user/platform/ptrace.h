@@ -21,7 +21,9 @@
  * kernel executes none, and stops before it even looks at seccomp. All tracees
  * have PTRACE_O_EXITKILL, so the death of the sentry kills every stub process,
  * at once and without running another instruction of the program. Behind that
- * a seccomp filter lets only injected calls and pause through.
+ * a seccomp filter lets only injected calls and pause through. There is no
+ * PTRACE_O_TRACEEXIT: a killed stub would wait in its exit for a tracer that
+ * may be busy elsewhere, and wait4 tells of the death anyway.
  *
  * Descriptors: stub processes share the sentry's descriptor table (CLONE_FILES)
  * so that an injected mmap can name a file by the sentry's number. So a close
@@ -36,17 +38,19 @@
  * Order for the process that uses it: enter namespaces, change user ids and
  * set its dumpable flag first, then platform_new(), because the rights to
  * trace are checked against the credentials the stubs were forked with.
- * Capabilities may be dropped at any time: neither the stubs nor the master
- * thread keep any. A seccomp filter must be loaded for all threads (TSYNC).
+ * Capabilities may be dropped at any time: the stubs keep none, and the master
+ * thread only CAP_SYS_PTRACE, where yama permits no tracing without (then task
+ * threads need it as well). A seccomp filter must be loaded for all threads
+ * (TSYNC) and allow what ptrace_sentry_rules() lists.
  *
  * Host signals: the kernel sends the sentry a SIGCHLD for every ptrace stop
  * unless SIGCHLD is ignored by default or has SA_NOCLDSTOP: leave it so. A
  * thread in context_switch() may take any signal; its handlers run, and the
  * wait goes on. Nobody else may wait for "any child" with __WALL or __WCLONE.
  *
- * Ordering of locks: .exit_lock or ptrace_address_space.ops_lock, then ptrace_platform.lock,
- * then .fault_lock. Neither of the latter two is held over a system call that
- * can block, nor over a master request.
+ * Ordering of locks: ptrace_platform.exit_lock or ptrace_address_space.ops_lock,
+ * then ptrace_platform.lock, then .fault_lock. Neither of the latter two is held
+ * over a system call that can block, nor over a master request.
  */
 #ifndef _SANDTRAP_PLATFORM_PTRACE_H
 #define _SANDTRAP_PLATFORM_PTRACE_H
@@ -56,9 +60,6 @@
 #include <sys/queue.h>
 
 #include "internal.h"
-
-/* From <linux/...>: those headers and glibc's <sys/ptrace.h> clash. */
-#define PTRACE_EVENT_STOP_NR 128
 
 /* The signal that interrupts; ignored by default where nobody traces. */
 #define PTRACE_INTERRUPT_SIGNAL SIGURG

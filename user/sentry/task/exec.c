@@ -167,7 +167,9 @@ static void become_new_program(struct task *t)
 	struct thread_group *tg = t->tg;
 	struct kernel *k = t->kernel;
 
-	task_exec_alone(t);
+	/* Killed, or another thread was faster: this one only has to exit. */
+	if (task_exec_alone(t))
+		return;
 	t->clear_child_tid = 0;
 	t->set_child_tid = 0;
 	t->robust_list = 0;

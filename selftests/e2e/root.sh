@@ -141,15 +141,15 @@ check moved_directory_is_no_way_out bash -c '! grep -q secret "$1"' - "$work/res
 # A link that flips between inside and outside while the program opens it.
 mkdir "$root/flip"
 ln -s /inside "$root/flip/link"
-(
-	for _ in $(seq 400); do
-		ln -sfn "$outside/secret" "$root/flip/link"
-		ln -sfn ../inside "$root/flip/link"
-	done
-) &
+while :; do
+	ln -sfn "$outside/secret" "$root/flip/link"
+	ln -sfn ../inside "$root/flip/link"
+done &
 flipper=$!
-in_root /bin/sh -c 'i=0; while [ $i -lt 300 ]; do i=$((i + 1)); cat /flip/link; done 2>/dev/null'
+in_root /bin/sh -c 'i=0; while [ $i -lt 1500 ]; do
+	i=$((i + 1)); x=none; read -r x </flip/link; echo "$x"; done 2>/dev/null'
+kill "$flipper"
+check flipping_link_was_followed grep -q inside "$work/result/sandbox.out"
 check flipping_link_is_no_way_out bash -c '! grep -q secret "$1"' - "$work/result/sandbox.out"
-wait "$flipper"
 
 finish

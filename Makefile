@@ -244,6 +244,8 @@ torture: need-deps
 install: lib sandrun kmod
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/sandtrap
 	install -m 755 $(BUILD)/sandrun $(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 user/sandrun/sandrun.1 $(DESTDIR)$(PREFIX)/share/man/man1/sandrun.1
+	install -D -m 644 kmod/sandtrap.4 $(DESTDIR)$(PREFIX)/share/man/man4/sandtrap.4
 	install -m 644 $(BUILD)/libsentry.a $(BUILD)/libsentry.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 $(BUILD)/libsentry.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	$(foreach h,$(HEADERS),install -m 644 $(h) \

@@ -14,34 +14,39 @@ bare()
 # status NAME N: exit status of the last run.
 status()
 {
-	check "$1" [ "$(cat "$work/result/sandbox.status")" = "$2" ]
+	check "$1" [ "$(<"$work/result/sandbox.status")" = "$2" ]
 }
 
-# usage errors: 125, with a message that says what to do
-bare
-status no_program_is_125 125
-wrote no_program_says_so err '^sandrun: no program'
-bare --no-such-option true
-status unknown_option_is_125 125
-wrote unknown_option_names_it err 'no-such-option'
-wrote unknown_option_points_to_help err 'sandrun --help'
-bare --spin
-status missing_argument_is_125 125
-for bad in '' x -1 1x 18446744073709551615 99999999999999999999; do
-	bare --spin "$bad" true
-	status "spin_${bad:-empty}_is_125" 125
-done
-wrote spin_names_the_value err "nanoseconds, not '99999999999999999999'"
-bare --platform=nosuch true
-status unknown_platform_is_125 125
-wrote unknown_platform_points_to_list err "'nosuch'.*--list-platforms"
-expect missing_root_is_125 125 --root /no/such/directory true
-wrote missing_root_says_why err '^sandrun: .*/no/such/directory: No such file'
-expect root_that_is_a_file_is_125 125 --root /etc/passwd true
-expect missing_cwd_is_125 125 --cwd /no/such/directory true
-wrote missing_cwd_says_why err '^sandrun: --cwd /no/such/directory: No such file'
-expect cwd_that_is_a_file_is_125 125 --cwd /etc/passwd true
-expect empty_cwd_is_125 125 --cwd '' true
+# Nothing of this depends on the platform: in the emulated machine, where time is dear,
+# it is left out.
+usage_errors()
+{
+	# usage errors: 125, with a message that says what to do
+	bare
+	status no_program_is_125 125
+	wrote no_program_says_so err '^sandrun: no program'
+	bare --no-such-option true
+	status unknown_option_is_125 125
+	wrote unknown_option_names_it err 'no-such-option'
+	wrote unknown_option_points_to_help err 'sandrun --help'
+	bare --spin
+	status missing_argument_is_125 125
+	for bad in '' x -1 1x 18446744073709551615 99999999999999999999; do
+		bare --spin "$bad" true
+		status "spin_${bad:-empty}_is_125" 125
+	done
+	wrote spin_names_the_value err "nanoseconds, not '99999999999999999999'"
+	bare --platform=nosuch true
+	status unknown_platform_is_125 125
+	wrote unknown_platform_points_to_list err "'nosuch'.*--list-platforms"
+	expect missing_root_is_125 125 --root /no/such/directory true
+	wrote missing_root_says_why err '^sandrun: .*/no/such/directory: No such file'
+	expect root_that_is_a_file_is_125 125 --root /etc/passwd true
+	expect missing_cwd_is_125 125 --cwd /no/such/directory true
+	wrote missing_cwd_says_why err '^sandrun: --cwd /no/such/directory: No such file'
+	expect cwd_that_is_a_file_is_125 125 --cwd /etc/passwd true
+	expect empty_cwd_is_125 125 --cwd '' true
+}
 
 # options end at the program
 expect options_stop_at_the_program 0 echo --stats --no-such-option
@@ -54,11 +59,11 @@ expect spin_zero 0 --spin 0 true
 expect spin_long 0 --spin=100000 true
 
 # exit statuses
-for n in 0 1 2 124 125 126 127 128 255; do
+for n in 0 1 124 125 127 128 255; do
 	expect "exit_status_$n" "$n" sh -c "exit $n"
 done
 silent exit_status_has_no_message err
-for signal in HUP INT QUIT ILL ABRT FPE KILL USR1 SEGV PIPE ALRM TERM BUS SYS XCPU; do
+for signal in HUP INT QUIT ABRT FPE KILL SEGV PIPE TERM XCPU; do
 	expect "killed_by_$signal" $((128 + $(kill -l "$signal"))) sh -c "kill -$signal \$\$"
 done
 expect killed_by_a_realtime_signal 162 sh -c 'kill -34 $$'
@@ -93,17 +98,26 @@ PATH=$work/path:$PATH expect garbage_in_path_is_126 126 not-a-program
 run_native sandbox env -u PATH "$SANDRUN" --platform="$PLATFORM" true
 status without_path_the_default_is_searched 0
 
-# lists, help, version
-bare --help
-status help_is_0 0
-wrote help_shows_usage out '^usage: sandrun'
-for option in platform root cwd strace stats spin no-spin no-patch list-syscalls list-platforms \
-	verbose help version; do
-	wrote "help_knows_$option" out "--$option"
-done
-silent help_writes_to_stdout_alone err
-bare --version
-wrote version out '^sandrun [0-9]+\.[0-9]+'
+help_and_version()
+{
+	bare --help
+	status help_is_0 0
+	wrote help_shows_usage out '^usage: sandrun'
+	for option in platform root cwd strace stats spin no-spin no-patch list-syscalls list-platforms \
+		verbose help version; do
+		wrote "help_knows_$option" out "--$option"
+	done
+	silent help_writes_to_stdout_alone err
+	bare --version
+	wrote version out '^sandrun [0-9]+\.[0-9]+'
+}
+
+if [ -z "${SANDTRAP_VM:-}" ]; then
+	usage_errors
+	help_and_version
+fi
+
+# lists
 bare --list-platforms
 status list_platforms_is_0 0
 wrote list_platforms_has_sandtrap out '^sandtrap	(usable|unusable)	.'

@@ -74,6 +74,26 @@ int tty_check_write(struct task *t, dev_t rdev, int host_fd);
  */
 void tty_opened(struct task *t, dev_t rdev);
 
+/**
+ * tty_signal() - a signal that a terminal's line discipline sends
+ * @k: sandbox
+ * @rdev: which terminal
+ * @signo: sent to its foreground process group, if it has one
+ *
+ * For terminals whose sessions the host does not know. Takes tasks_lock.
+ */
+void tty_signal(struct kernel *k, dev_t rdev, int signo);
+
+/**
+ * tty_hangup() - the other side of a terminal is gone
+ * @k: sandbox
+ * @rdev: which terminal
+ *
+ * Its session leader gets SIGHUP; the foreground process group does when the
+ * leader ends. Takes tasks_lock.
+ */
+void tty_hangup(struct kernel *k, dev_t rdev);
+
 /* Device number of the caller's controlling terminal; 0: none (ENXIO). */
 dev_t tty_controlling(struct task *t);
 

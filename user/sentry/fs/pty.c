@@ -24,11 +24,13 @@ int ioctl(int fd, unsigned long request, ...);
  * @link: in ptys
  * @num: N of /dev/pts/N
  * @host_fd: the master's; valid while it is in the list
+ * @kernel: sandbox
  */
 struct pty {
 	LIST_ENTRY(pty) link;
 	int num;
 	int host_fd;
+	struct kernel *kernel;
 };
 
 /* Protects the list, and with it the descriptors in it. Innermost. */
@@ -100,48 +102,10 @@ bool pty_nth(unsigned int index, int *num)
 
 /* what the line discipline would signal */
 
-/* Search for the session that has a terminal: tasks, then their terminals. */
-struct search {
-	pid_t *tids;
-	size_t n, cap;
-};
-
-static void collect_leader(struct task *t, void *arg)
+static void signal_foreground(const struct pty *p, int signo)
 {
-	struct search *s = arg;
-
-	if (t->tid == t->tg->sid && s->n < s->cap)
-		s->tids[s->n++] = t->tid;
-}
-
-static pid_t foreground_of(struct kernel *k, pid_t tid, dev_t rdev)
-{
-	struct task *t = task_find(k, tid);
-	pid_t pgid = 0;
-
-	if (!t)
-		return 0;
-	if (tty_controlling(t) == rdev) {
-		pthread_mutex_lock(&k->tasks_lock);
-		pgid = tty_foreground_locked(t);
-		pthread_mutex_unlock(&k->tasks_lock);
-	}
-	task_put(t);
-	return MAX(pgid, 0);
-}
-
-static void signal_foreground(struct kernel *k, int num, int signo)
-{
-	dev_t rdev = makedev(PTY_SLAVE_MAJOR, (unsigned int)num);
-	pid_t tids[64], pgid = 0;
-	struct search s = { .tids = tids, .cap = ARRAY_SIZE(tids) };
-	size_t i;
-
-	task_for_each(k, collect_leader, &s);
-	for (i = 0; i < s.n && !pgid; i++)
-		pgid = foreground_of(k, tids[i], rdev);
-	if (pgid)
-		signal_send_pgrp(k, pgid, signo);
+	tty_signal(p->kernel, makedev(PTY_SLAVE_MAJOR, (unsigned int)p->num),
+		   signo);
 }
 
 /* Which signal does this byte mean to the terminal? 0: none. */
@@ -156,8 +120,8 @@ static int signal_of(const struct termios *tio, unsigned char c)
 	return c == tio->c_cc[VSUSP] ? SIGTSTP : 0;
 }
 
-static void signal_for_input(struct task *t, const struct pty *p,
-			     const struct iovec *iov, int cnt, size_t len)
+static void signal_for_input(const struct pty *p, const struct iovec *iov,
+			     int cnt, size_t len)
 {
 	const unsigned char *c;
 	struct termios tio;
@@ -171,7 +135,7 @@ static void signal_for_input(struct task *t, const struct pty *p,
 		for (i = 0; i < iov->iov_len && len; i++, len--) {
 			signo = signal_of(&tio, c[i]);
 			if (signo)
-				signal_foreground(t->kernel, p->num, signo);
+				signal_foreground(p, signo);
 		}
 	}
 }
@@ -184,7 +148,7 @@ static ssize_t master_writev(struct task *t, struct file *f,
 	ssize_t n = host_stream_writev(t, f, iov, cnt, off);
 
 	if (n > 0)
-		signal_for_input(t, f->priv, iov, cnt, (size_t)n);
+		signal_for_input(f->priv, iov, cnt, (size_t)n);
 	return n;
 }
 
@@ -236,7 +200,7 @@ static long master_ioctl(struct task *t, struct file *f, unsigned int cmd,
 	case TIOCSWINSZ:
 		ret = tty_host_ioctl(t, f, cmd, arg);
 		if (!ret)
-			signal_foreground(t->kernel, p->num, SIGWINCH);
+			signal_foreground(p, SIGWINCH);
 		return ret;
 	default:
 		return tty_host_ioctl(t, f, cmd, arg);
@@ -250,6 +214,7 @@ static void master_release(struct file *f)
 	pthread_mutex_lock(&ptys_lock);
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&ptys_lock);
+	tty_hangup(p->kernel, makedev(PTY_SLAVE_MAJOR, (unsigned int)p->num));
 	free(p);
 }
 
@@ -286,6 +251,7 @@ int ptmx_open(struct task *t, const struct pnode *n, int flags,
 	f->host_poll = true;
 	f->priv = p;
 	p->num = num;
+	p->kernel = t->kernel;
 	pthread_mutex_lock(&ptys_lock);
 	LIST_INSERT_HEAD(&ptys, p, link);
 	pthread_mutex_unlock(&ptys_lock);

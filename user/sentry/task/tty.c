@@ -155,6 +155,55 @@ pid_t tty_host_foreground_locked(struct kernel *k)
 	return pgid ? pgid : init->pgid;
 }
 
+void tty_signal(struct kernel *k, dev_t rdev, int signo)
+{
+	struct tty *tty;
+	siginfo_t info;
+	pid_t pgid;
+
+	siginfo_user(&info, signo, NULL);
+	pthread_mutex_lock(&k->tasks_lock);
+	tty = find_tty_locked(k, rdev);
+	pgid = tty ? atomic_load(&tty->foreground) : 0;
+	if (pgid)
+		signal_send_pgrp_locked(k, pgid, &info);
+	pthread_mutex_unlock(&k->tasks_lock);
+}
+
+/* All but the leader lose it now; the leader's end does the rest. */
+static void hangup_session_locked(struct kernel *k, struct tty *tty)
+{
+	struct thread_group *tg;
+	siginfo_t info;
+
+	TAILQ_FOREACH(tg, &k->tids->groups, all_link) {
+		if (tg->tty != tty)
+			continue;
+		if (tg->tgid != tty->sid) {
+			tg->tty = NULL;
+			continue;
+		}
+		siginfo_user(&info, SIGHUP, NULL);
+		signal_send(tg->leader, &info, true);
+		siginfo_user(&info, SIGCONT, NULL);
+		signal_send(tg->leader, &info, true);
+	}
+}
+
+void tty_hangup(struct kernel *k, dev_t rdev)
+{
+	struct tty *tty;
+
+	pthread_mutex_lock(&k->tasks_lock);
+	tty = find_tty_locked(k, rdev);
+	if (tty && tty->sid) {
+		hangup_session_locked(k, tty);
+		/* The number may name another terminal from now on. */
+		tty->rdev = 0;
+	}
+	pthread_mutex_unlock(&k->tasks_lock);
+}
+
 dev_t tty_controlling(struct task *t)
 {
 	dev_t rdev = 0;

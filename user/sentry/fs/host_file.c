@@ -286,10 +286,16 @@ int host_reopen(struct task *t, int host_fd, int flags, struct file **out)
 	struct stat st;
 	long fd;
 
-	/* The link leads to a link only if that is what was to be opened. */
-	if (flags & O_NOFOLLOW && !(flags & O_PATH) && !fstat(host_fd, &st) &&
-	    S_ISLNK(st.st_mode))
-		return -ELOOP;
+	if (!(flags & O_PATH)) {
+		if (fstat(host_fd, &st))
+			return -errno;
+		/* Devices of the host are not even opened. */
+		if (mode_is_device(st.st_mode))
+			return dev_open(t, st.st_rdev, flags, out);
+		/* The link of procfs would lead on, whatever O_NOFOLLOW says. */
+		if (S_ISLNK(st.st_mode))
+			return -ELOOP;
+	}
 	snprintf(link, sizeof(link), "%d", host_fd);
 	fd = task_host_syscall(t, SYS_openat, a);
 	if (fd < 0)

@@ -148,6 +148,10 @@ static const struct platform_seccomp_rule sentry_rules[] = {
 	RULE(__NR_membarrier, barrier),
 	RULE0(__NR_clock_nanosleep),
 	RULE(__NR_fcntl, keep_open),
+	RULE0(__NR_memfd_create),
+	RULE0(__NR_ftruncate),
+	RULE0(__NR_mmap),
+	RULE0(__NR_munmap),
 	RULE0(__NR_close),
 };
 

@@ -91,6 +91,12 @@ struct kernel {
 	atomic_ulong fault_count;
 };
 
+/*
+ * Restrict the host system calls of all threads of this process for ever, to
+ * what the sentry and its platform need: 0 or -errno. See confine.c.
+ */
+int sentry_confine(struct kernel *k);
+
 static inline uint64_t timespec_to_ns(const struct timespec *ts)
 {
 	return (uint64_t)ts->tv_sec * 1000000000ull + (uint64_t)ts->tv_nsec;

@@ -126,8 +126,10 @@ int sentry_new(const struct sentry_options *opts, struct sentry **out)
 
 int sentry_run(struct sentry *s, int *status)
 {
-	int err = task_start(s->kernel.init);
+	int err = sentry_confine(&s->kernel);
 
+	if (!err)
+		err = task_start(s->kernel.init);
 	return err ? err : task_wait_all(&s->kernel, status);
 }
 

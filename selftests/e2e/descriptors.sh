@@ -137,6 +137,7 @@ print(os.read(t, 8)[0] >= 1, select.select([t], [], [], 10)[0] == [t])
 m = os.memfd_create("name"); os.write(m, b"abc"); print(os.pread(m, 3, 0), os.readlink("/proc/self/fd/%d" % m), open("/proc/self/fd/%d" % m).read())
 '
 
+# exec: a shell that forks by vfork loses a ^C that comes meanwhile.
 same_as_native pseudoterminals python3 -c '
 import os, pty, sys
 m, s = pty.openpty(); print(os.ttyname(s)[:9], os.isatty(s), os.isatty(m), os.path.exists(os.ttyname(s)))
@@ -153,7 +154,7 @@ def talk(steps, *argv):
             if steps and steps[0][0] in out: os.write(fd, steps.pop(0)[1])
     except OSError: pass
     print(out, os.waitpid(pid, 0)[1], flush=True); os.close(fd)
-talk([(b"rdy", b"abc\n"), (b"got abc", b"\x03")], "sh", "-c", "tty | cut -c 1-9; echo rdy; read x; echo got $x; sleep 100; echo after")
+talk([(b"rdy", b"abc\n"), (b"got abc", b"\x03")], "sh", "-c", "tty | cut -c 1-9; echo rdy; read x; echo got $x; exec sleep 100")
 talk([(b"hi", b"xyz\n")], "python3", "-c", "f = open(\"/dev/tty\", \"r+b\", buffering=0); f.write(b\"hi\"); print(f.read(4))")
 '
 

@@ -66,25 +66,28 @@ void sandtrap_context_put(struct sandtrap_context *ctx)
 	kref_put(&ctx->ref, context_free);
 }
 
-/* Finds a context for a command that must be alone: one that waits, or changes. */
+/*
+ * Finds a context for a command that must be alone: one that waits, or changes.
+ * While it is claimed nobody can release it, so the table's reference is enough.
+ */
 static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
 					      u32 id)
 {
-	struct sandtrap_context *ctx = sandtrap_context_get(inst, id);
+	struct sandtrap_context *ctx;
 
-	if (!ctx)
-		return ERR_PTR(-ENOENT);
-	if (test_and_set_bit_lock(0, &ctx->busy)) {
-		sandtrap_context_put(ctx);
-		return ERR_PTR(-EBUSY);
-	}
+	rcu_read_lock();
+	ctx = xa_load(&inst->contexts, id);
+	if (unlikely(!ctx))
+		ctx = ERR_PTR(-ENOENT);
+	else if (unlikely(test_and_set_bit_lock(0, &ctx->busy)))
+		ctx = ERR_PTR(-EBUSY);
+	rcu_read_unlock();
 	return ctx;
 }
 
 static void context_unclaim(struct sandtrap_context *ctx)
 {
 	clear_bit_unlock(0, &ctx->busy);
-	sandtrap_context_put(ctx);
 }
 
 static bool context_stopped(struct sandtrap_context *ctx)
@@ -128,7 +131,7 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 	if (!ctx)
 		return NULL;
 	ctx->page = vmalloc_user(sandtrap_context_size());
-	ctx->fpu = kvzalloc(sandtrap_fpu_size, GFP_KERNEL_ACCOUNT);
+	ctx->fpu = sandtrap_fpu_copy_new();
 	if (!ctx->page || !ctx->fpu) {
 		vfree(ctx->page);
 		kvfree(ctx->fpu);
@@ -139,6 +142,7 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 	kref_init(&ctx->ref);
 	kref_get(&inst->ref);
 	ctx->inst = inst;
+	ctx->busy = 1; /* until it is complete */
 	ctx->flags = flags;
 	ctx->cookie = cookie;
 	INIT_LIST_HEAD(&ctx->starting);
@@ -172,7 +176,10 @@ int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
 	ctx = context_new(inst, a->flags, a->cookie);
 	if (!ctx)
 		goto out_space;
-	/* Visible from here, but nobody knows its id yet. */
+	/*
+	 * Visible from here, and its id can be guessed. Whoever does so finds it
+	 * claimed, and so cannot release or bind it before we are done.
+	 */
 	err = xa_alloc_cyclic(&inst->contexts, &ctx->id, ctx,
 			      XA_LIMIT(1, SANDTRAP_MAX_CONTEXTS),
 			      &inst->next_id, GFP_KERNEL_ACCOUNT);
@@ -188,6 +195,8 @@ int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
 	if (err) {
 		xa_erase(&inst->contexts, ctx->id);
 		sandtrap_context_put(ctx);
+	} else {
+		clear_bit_unlock(0, &ctx->busy);
 	}
 out_space:
 	if (space)
@@ -301,10 +310,9 @@ int sandtrap_release_context(struct sandtrap_instance *inst, void *arg)
 	ctx = context_claim(inst, a->id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	/* The bit stays set: commands that found it before get EBUSY. */
-	if (xa_erase(&inst->contexts, a->id) == ctx)
-		sandtrap_context_release(ctx);
-	sandtrap_context_put(ctx);
+	/* It stays claimed: commands that still find it get EBUSY. */
+	xa_erase(&inst->contexts, a->id);
+	sandtrap_context_release(ctx);
 	return 0;
 }
 

@@ -47,6 +47,7 @@ static_assert(offsetof(struct sandtrap_context_page, fault) == 384);
 static_assert(sizeof(struct sandtrap_context_page) <= SANDTRAP_FPU_OFFSET);
 
 u32 sandtrap_fpu_size;
+u64 sandtrap_fpu_features;
 
 size_t sandtrap_context_size(void)
 {
@@ -64,8 +65,9 @@ static int __init sandtrap_init(void)
 {
 	int err;
 
-	/* Tasks begin with the same features, and mostly stay with them. */
+	/* Tasks begin with the same features. Those they add are not transferred. */
 	sandtrap_fpu_size = sandtrap_current_fpu()->fpstate->user_size;
+	sandtrap_fpu_features = sandtrap_current_fpu()->fpstate->user_xfeatures;
 	if (sandtrap_context_size() > 1u << SANDTRAP_SLOT_SHIFT)
 		return -E2BIG;
 

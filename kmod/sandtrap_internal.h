@@ -206,6 +206,7 @@ static __always_inline struct sandtrap_thread *sandtrap_current(void)
 
 /* main.c */
 extern u32 sandtrap_fpu_size;
+extern u64 sandtrap_fpu_features;
 size_t sandtrap_context_size(void);
 
 /* dev.c */
@@ -288,6 +289,7 @@ int sandtrap_copy(struct sandtrap_space *space, void *arg);
 int sandtrap_atomic(struct sandtrap_space *space, void *arg);
 
 /* state.c */
+void *sandtrap_fpu_copy_new(void);
 void sandtrap_state_init(struct sandtrap_context *ctx);
 void sandtrap_regs_save(struct sandtrap_context *ctx,
 			const struct pt_regs *regs);

@@ -2,10 +2,11 @@
 /*
  * state.c - registers, segment bases and FPU state of a context
  *
- * All but sandtrap_state_init() runs on the context's thread, stopped. What
+ * All but what makes a new context runs on the context's thread, stopped. What
  * comes from the shared pages is copied once, and checked on the copy, the way
  * ptrace checks a debugger's.
  */
+#include <linux/mm.h>
 #include <linux/preempt.h>
 #include <linux/string.h>
 
@@ -31,6 +32,9 @@
 #define FXSAVE_MXCSR_OFFSET 24
 #define XSAVE_HEADER_OFFSET 512
 
+/* The kernel looks at the header even where the CPU has no XSAVE. */
+#define FPU_COPY_MIN (XSAVE_HEADER_OFFSET + 64)
+
 /* For each register whose name differs only by the leading r, or not at all. */
 #define FOR_EACH_GPR(X) \
 	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) \
@@ -40,6 +44,12 @@
 static void *fpu_area(struct sandtrap_context *ctx)
 {
 	return (void *)ctx->page + SANDTRAP_FPU_OFFSET;
+}
+
+void *sandtrap_fpu_copy_new(void)
+{
+	return kvzalloc(max_t(size_t, sandtrap_fpu_size, FPU_COPY_MIN),
+			GFP_KERNEL_ACCOUNT);
 }
 
 /* What a new program finds, in place of what FNINIT and LDMXCSR would do. */
@@ -136,16 +146,24 @@ static struct fpstate *fpu_to_memory(void)
 	return sandtrap_current_fpu()->fpstate;
 }
 
+/*
+ * A task that is permitted to (AMX) grows its state when it first uses a
+ * feature. The area does not grow: it has no room for that feature.
+ */
+static u64 fpu_features(const struct fpstate *fpstate)
+{
+	return fpstate->user_xfeatures & sandtrap_fpu_features;
+}
+
 static void fpu_save(struct sandtrap_context *ctx)
 {
 	struct fpu_guest guest = { .fpstate = fpu_to_memory() };
 
 	fpu_copy_guest_fpstate_to_uabi(&guest, fpu_area(ctx), sandtrap_fpu_size,
-				       guest.fpstate->user_xfeatures,
-				       read_pkru());
+				       fpu_features(guest.fpstate), read_pkru());
 }
 
-/* Larger than standard only with features that a stub never asks for. */
+/* The kernel copies each feature named here from where the area has it. */
 static bool fpu_header_ok(const void *area, const struct fpstate *fpstate)
 {
 	u64 features;
@@ -153,7 +171,7 @@ static bool fpu_header_ok(const void *area, const struct fpstate *fpstate)
 	if (!cpu_feature_enabled(X86_FEATURE_XSAVE))
 		return true;
 	memcpy(&features, area + XSAVE_HEADER_OFFSET, sizeof(features));
-	return !(features & (~fpstate->user_xfeatures | fpstate->xfd));
+	return !(features & (~fpu_features(fpstate) | fpstate->xfd));
 }
 
 static int fpu_load(struct sandtrap_context *ctx)
@@ -167,8 +185,7 @@ static int fpu_load(struct sandtrap_context *ctx)
 		return -EINVAL;
 	sandtrap_current_fpu()->last_cpu = -1;
 	err = fpu_copy_uabi_to_guest_fpstate(&guest, ctx->fpu,
-					     guest.fpstate->user_xfeatures,
-					     &pkru);
+					     fpu_features(guest.fpstate), &pkru);
 	/* A state without PKRU has its initial value, which is 0. */
 	if (!err)
 		write_pkru(pkru);

@@ -95,23 +95,20 @@ static bool thread_wanted(struct sandtrap_thread *thr)
 }
 
 /* Only while nobody else could use this CPU. */
-static bool may_spin(void)
+static noinline bool may_spin(void)
 {
 	return !need_resched() && single_task_running() &&
 	       !fatal_signal_pending(current);
 }
 
-static bool spin(struct sandtrap_thread *thr)
+static noinline bool spin(struct sandtrap_thread *thr, u32 ns)
 {
 	struct sandtrap_context *ctx = thr->ctx;
 	u64 end;
-	u32 ns;
 
-	if (!ctx)
+	if (num_online_cpus() == 1)
 		return false;
-	ns = min(READ_ONCE(ctx->page->spin_ns), SANDTRAP_MAX_SPIN_NS);
-	if (!ns || num_online_cpus() == 1)
-		return false;
+	ns = min(ns, SANDTRAP_MAX_SPIN_NS);
 	end = ktime_get_mono_fast_ns() + ns;
 	do {
 		int i;
@@ -185,6 +182,8 @@ static bool do_request(struct sandtrap_thread *thr)
 static bool wait_resume(struct sandtrap_thread *thr)
 {
 	for (;;) {
+		u32 spin_ns = 0;
+
 		if (unlikely(fatal_signal_pending(current)))
 			return false;
 		if (unlikely(!thr->ctx || READ_ONCE(thr->unbind)) &&
@@ -198,8 +197,9 @@ static bool wait_resume(struct sandtrap_thread *thr)
 			}
 			if (thread_resumed(thr->ctx))
 				return true;
+			spin_ns = READ_ONCE(thr->ctx->page->spin_ns);
 		}
-		if (!spin(thr))
+		if (likely(!spin_ns) || !spin(thr, spin_ns))
 			thread_sleep(thr);
 	}
 }

@@ -11,12 +11,16 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/rseq.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sandtrap.h"
 
@@ -409,6 +413,23 @@ static int decode(struct sandtrap_context *ctx, struct platform_event *ev)
 	}
 }
 
+/*
+ * A thread with restartable sequences pays for every switch to it. libc registers
+ * all threads, to no use of ours; without, its sched_getcpu() asks the kernel.
+ */
+static void forget_rseq(void)
+{
+	static __thread bool done;
+
+	if (done)
+		return;
+	done = true;
+	if (__rseq_size)
+		syscall(SYS_rseq,
+			(char *)__builtin_thread_pointer() + __rseq_offset,
+			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
 int sandtrap_switch(struct platform_context *base,
 		    struct platform_address_space *as, int cpu,
 		    struct platform_event *ev)
@@ -417,6 +438,7 @@ int sandtrap_switch(struct platform_context *base,
 	int err;
 
 	if (ctx->as != (struct sandtrap_space *)as) {
+		forget_rseq();
 		err = bind(ctx, (struct sandtrap_space *)as);
 		if (err)
 			return err;

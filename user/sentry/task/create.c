@@ -149,14 +149,16 @@ static void init_rlimits(struct thread_group *tg)
 /* What the program would have inherited: ignored and blocked signals. */
 static void init_signals(struct task *t)
 {
-	struct sigaction sa;
+	const uint64_t ignore = (uint64_t)(uintptr_t)SIG_IGN;
+	struct kernel_sigaction sa;
 	sigset_t blocked;
 	int signo;
 
+	/* The C library hides the two signals that it uses itself. */
 	for (signo = 1; signo <= SIGNAL_MAX; signo++)
-		if (!sigaction(signo, NULL, &sa) && sa.sa_handler == SIG_IGN)
-			t->tg->sig.sighand->actions[signo - 1].handler =
-				(uint64_t)(uintptr_t)SIG_IGN;
+		if (!syscall(SYS_rt_sigaction, signo, NULL, &sa,
+			     sizeof(sa.mask)) && sa.handler == ignore)
+			t->tg->sig.sighand->actions[signo - 1].handler = ignore;
 	if (!pthread_sigmask(SIG_SETMASK, NULL, &blocked))
 		memcpy(&t->sig.mask, &blocked, sizeof(t->sig.mask));
 	t->sig.mask &= ~(SIGMASK(SIGKILL) | SIGMASK(SIGSTOP));

@@ -146,19 +146,48 @@ static void init_rlimits(struct thread_group *tg)
 		getrlimit(i, &tg->rlimits[i]);
 }
 
+static bool host_ignores(int signo)
+{
+	struct kernel_sigaction sa;
+
+	return !syscall(SYS_rt_sigaction, signo, NULL, &sa, sizeof(sa.mask)) &&
+	       sa.handler == (uint64_t)(uintptr_t)SIG_IGN;
+}
+
+/*
+ * The C library uses two signals itself: sigaction(3) does not show them, and
+ * the first thread that is created changes them. Look before that.
+ */
+#define LIBC_SIGNAL_FIRST 32
+#define LIBC_SIGNAL_LAST 33
+static bool libc_signal_ignored[2];
+
+static void __attribute__((constructor)) note_libc_signals(void)
+{
+	int signo;
+
+	for (signo = LIBC_SIGNAL_FIRST; signo <= LIBC_SIGNAL_LAST; signo++)
+		libc_signal_ignored[signo - LIBC_SIGNAL_FIRST] =
+			host_ignores(signo);
+}
+
+static bool inherits_ignored(int signo)
+{
+	if (signo >= LIBC_SIGNAL_FIRST && signo <= LIBC_SIGNAL_LAST)
+		return libc_signal_ignored[signo - LIBC_SIGNAL_FIRST];
+	return host_ignores(signo);
+}
+
 /* What the program would have inherited: ignored and blocked signals. */
 static void init_signals(struct task *t)
 {
-	const uint64_t ignore = (uint64_t)(uintptr_t)SIG_IGN;
-	struct kernel_sigaction sa;
 	sigset_t blocked;
 	int signo;
 
-	/* The C library hides the two signals that it uses itself. */
 	for (signo = 1; signo <= SIGNAL_MAX; signo++)
-		if (!syscall(SYS_rt_sigaction, signo, NULL, &sa,
-			     sizeof(sa.mask)) && sa.handler == ignore)
-			t->tg->sig.sighand->actions[signo - 1].handler = ignore;
+		if (inherits_ignored(signo))
+			t->tg->sig.sighand->actions[signo - 1].handler =
+				(uint64_t)(uintptr_t)SIG_IGN;
 	if (!pthread_sigmask(SIG_SETMASK, NULL, &blocked))
 		memcpy(&t->sig.mask, &blocked, sizeof(t->sig.mask));
 	t->sig.mask &= ~(SIGMASK(SIGKILL) | SIGMASK(SIGSTOP));

@@ -95,7 +95,8 @@ static bool notify_parent_exit_locked(struct thread_group *tg)
 		ignored = ka.handler == (uint64_t)(uintptr_t)SIG_IGN;
 		reap = ignored || ka.flags & SA_NOCLDWAIT;
 	}
-	if (tg->exit_signal && !ignored)
+	/* clone() takes numbers that are no signals; Linux sends none then. */
+	if (tg->exit_signal && tg->exit_signal <= SIGNAL_MAX && !ignored)
 		signal_send(parent->leader, &info, true);
 	wait_queue_wake_all(&parent->child_wait);
 	return reap;

@@ -21,6 +21,18 @@ struct clone_request {
 	int exit_signal;
 };
 
+/* The lock: an execve() of init's may be making another task its leader. */
+static bool is_init(struct task *t)
+{
+	struct kernel *k = t->kernel;
+	bool init;
+
+	pthread_mutex_lock(&k->tasks_lock);
+	init = t->tg == k->init->tg;
+	pthread_mutex_unlock(&k->tasks_lock);
+	return init;
+}
+
 static int check_flags(struct task *t, uint64_t flags)
 {
 	if ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND))
@@ -33,7 +45,7 @@ static int check_flags(struct task *t, uint64_t flags)
 		return -EINVAL;
 	if ((flags & CLONE_THREAD) && (flags & (CLONE_NEWUSER | CLONE_NEWPID)))
 		return -EINVAL;
-	if ((flags & CLONE_PARENT) && t->tg == t->kernel->init->tg)
+	if ((flags & CLONE_PARENT) && is_init(t))
 		return -EINVAL;
 	/* There are no descriptors for processes. */
 	if (flags & CLONE_PIDFD)
@@ -133,8 +145,11 @@ static struct thread_group *copy_group(struct task *t,
 	tg->no_new_privs = from->no_new_privs;
 	tg->exit_signal = rq->flags & CLONE_PARENT ? from->exit_signal :
 						     rq->exit_signal;
+	/* Another thread's execve() may be replacing it. */
+	pthread_mutex_lock(&t->kernel->tasks_lock);
 	if (from->exe)
 		tg->exe = file_get(from->exe);
+	pthread_mutex_unlock(&t->kernel->tasks_lock);
 	return tg;
 }
 

@@ -27,22 +27,52 @@ long sys_sched_yield(struct task *t, const uint64_t *args)
 	return 0;
 }
 
+/*
+ * The host's sched_{get,set}affinity on a task's host thread. Under the lock, and
+ * only while the task lives: its thread's id may be another process's after.
+ * -EAGAIN: the thread has not got so far as to have one.
+ */
+static long try_affinity(struct task *t, pid_t pid, long nr, size_t size,
+			 void *mask)
+{
+	struct kernel *k = t->kernel;
+	long ret = -ESRCH;
+	struct task *o;
+	pid_t host_tid;
+
+	pthread_mutex_lock(&k->tasks_lock);
+	o = pid ? task_find_locked(k, pid) : t;
+	if (o && !o->exiting) {
+		host_tid = __atomic_load_n(&o->host_tid, __ATOMIC_RELAXED);
+		ret = host_tid ? syscall(nr, host_tid, size, mask) : -EAGAIN;
+		if (host_tid && ret < 0)
+			ret = -errno;
+	}
+	pthread_mutex_unlock(&k->tasks_lock);
+	return ret;
+}
+
+static long host_affinity(struct task *t, uint64_t pid, long nr, size_t size,
+			  void *mask)
+{
+	const struct timespec moment = { .tv_nsec = 100000 };
+	long ret;
+
+	while ((ret = try_affinity(t, (pid_t)pid, nr, size, mask)) == -EAGAIN &&
+	       !task_has_work(t))
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+	return ret == -EAGAIN ? -ERESTARTNOINTR : ret;
+}
+
 long sys_sched_getaffinity(struct task *t, const uint64_t *args)
 {
 	unsigned char mask[1024];
 	size_t size = MIN(args[1], sizeof(mask));
-	struct task *o;
 	long n;
 
 	if (size & (sizeof(long) - 1))
 		return -EINVAL;
-	o = find(t, args[0]);
-	if (!o)
-		return -ESRCH;
-	n = syscall(SYS_sched_getaffinity, o->host_tid, size, mask);
-	if (n < 0)
-		n = -errno;
-	task_put(o);
+	n = host_affinity(t, args[0], SYS_sched_getaffinity, size, mask);
 	if (n > 0 && copy_to_user(t, args[2], mask, (size_t)n))
 		return -EFAULT;
 	return n;
@@ -52,19 +82,10 @@ long sys_sched_setaffinity(struct task *t, const uint64_t *args)
 {
 	unsigned char mask[1024];
 	size_t size = MIN(args[1], sizeof(mask));
-	struct task *o;
-	long ret;
 
 	if (copy_from_user(t, mask, args[2], size))
 		return -EFAULT;
-	o = find(t, args[0]);
-	if (!o)
-		return -ESRCH;
-	ret = syscall(SYS_sched_setaffinity, o->host_tid, size, mask);
-	if (ret < 0)
-		ret = -errno;
-	task_put(o);
-	return ret;
+	return host_affinity(t, args[0], SYS_sched_setaffinity, size, mask);
 }
 
 static long for_existing(struct task *t, uint64_t pid, long value)

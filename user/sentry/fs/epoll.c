@@ -52,6 +52,7 @@ struct epoll_item {
  * @wait: tasks in epoll_wait()
  * @host_used: there is, or was, a file of the host in it; file.host_fd is the
  *	host's instance
+ * @depth: levels of instances that it watches, or has watched; under watch_lock
  */
 struct epoll {
 	pthread_mutex_t lock;
@@ -60,7 +61,11 @@ struct epoll {
 	TAILQ_HEAD(ready_list, epoll_item) ready;
 	struct wait_queue wait;
 	atomic_bool host_used;
+	unsigned int depth;
 };
+
+/* As in Linux: looking at an instance recurses into those that it watches. */
+#define EPOLL_DEPTH_MAX 4
 
 static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -68,25 +73,33 @@ static const struct file_ops epoll_ops;
 
 /* the ready list */
 
-static void item_make_ready(struct epoll_item *it)
+/* Was it not on the list before? */
+static bool item_make_ready(struct epoll_item *it)
 {
 	struct epoll *ep = it->ep;
+	bool fresh;
 
 	pthread_mutex_lock(&ep->ready_lock);
-	if (!it->ready) {
+	fresh = !it->ready;
+	if (fresh) {
 		it->ready = true;
 		TAILQ_INSERT_TAIL(&ep->ready, it, ready_link);
 	}
 	pthread_mutex_unlock(&ep->ready_lock);
+	return fresh;
 }
 
-/* Called under the lock of the file's wait queue. */
+/*
+ * Called under the lock of the file's wait queue. Who sleeps has found the list
+ * empty, so an item that is on it has woken everybody already; not to do it
+ * again bounds what instances that watch each other many times over can cost.
+ */
 static void item_wake(struct waiter *w)
 {
 	struct epoll_item *it = container_of(w, struct epoll_item, w);
 
-	item_make_ready(it);
-	wait_queue_wake_all(&it->ep->wait);
+	if (item_make_ready(it))
+		wait_queue_wake_all(&it->ep->wait);
 }
 
 static struct epoll_item *take_ready(struct epoll *ep)
@@ -211,21 +224,29 @@ static bool host_ready(struct file *f)
 	return ep->host_used && poll(&pfd, 1, 0) > 0;
 }
 
+/* Items without events leave the list: each is looked at once, not every time. */
+static bool sentry_ready(struct task *t, struct epoll *ep)
+{
+	struct epoll_item *it;
+	bool ready = false;
+
+	pthread_mutex_lock(&ep->lock);
+	while (!ready && (it = take_ready(ep))) {
+		ready = item_events(t, it) != 0;
+		if (ready)
+			item_make_ready(it);
+	}
+	pthread_mutex_unlock(&ep->lock);
+	return ready;
+}
+
 static short epoll_poll(struct task *t, struct file *f, struct waiter *w)
 {
 	struct epoll *ep = f->priv;
-	struct epoll_item *it;
-	bool ready = host_ready(f);
 
 	if (w)
 		wait_queue_add(&ep->wait, w);
-	pthread_mutex_lock(&ep->lock);
-	LIST_FOREACH(it, &ep->items, link) {
-		if (it->ready && item_events(t, it))
-			ready = true;
-	}
-	pthread_mutex_unlock(&ep->lock);
-	return ready ? POLLIN | POLLRDNORM : 0;
+	return host_ready(f) || sentry_ready(t, ep) ? POLLIN | POLLRDNORM : 0;
 }
 
 static void epoll_poll_done(struct task *t, struct file *f, struct waiter *w)
@@ -343,6 +364,22 @@ static long sentry_ctl(struct task *t, struct epoll *ep, int op,
 	}
 }
 
+/*
+ * Under watch_lock. Instances that watch each other would never come to rest,
+ * so one that is watched takes no others: they are put together from below.
+ */
+static int nest(struct file *epf, int op, struct file *f)
+{
+	struct epoll *ep = epf->priv, *below = f->priv;
+
+	if (f->ops != &epoll_ops || op != EPOLL_CTL_ADD)
+		return 0;
+	if (!LIST_EMPTY(&epf->watchers) || below->depth >= EPOLL_DEPTH_MAX)
+		return -ELOOP;
+	ep->depth = MAX(ep->depth, below->depth + 1);
+	return 0;
+}
+
 static long do_ctl(struct task *t, struct file *epf, int op, struct file *f,
 		   int fd, struct epoll_event *ev)
 {
@@ -355,13 +392,13 @@ static long do_ctl(struct task *t, struct file *epf, int op, struct file *f,
 		return host_ctl(epf, op, f, ev);
 	if (!f->ops->poll)
 		return -EPERM;
-	/* Instances that watch each other would never come to rest. */
-	if (f->ops == &epoll_ops && !LIST_EMPTY(&epf->watchers))
-		return -ELOOP;
 	pthread_mutex_lock(&watch_lock);
-	pthread_mutex_lock(&ep->lock);
-	ret = sentry_ctl(t, ep, op, f, fd, ev);
-	pthread_mutex_unlock(&ep->lock);
+	ret = nest(epf, op, f);
+	if (!ret) {
+		pthread_mutex_lock(&ep->lock);
+		ret = sentry_ctl(t, ep, op, f, fd, ev);
+		pthread_mutex_unlock(&ep->lock);
+	}
 	pthread_mutex_unlock(&watch_lock);
 	return ret;
 }

@@ -62,12 +62,18 @@ static int show_fdinfo(struct task *t, const struct pnode *n, struct text *x)
 	bool cloexec = false;
 	struct file *f = node_file(t, n, &cloexec);
 	struct stat st = { 0 };
-	off_t pos = 0;
+	off_t pos;
 
 	if (!f)
 		return -ENOENT;
-	if (f->ops->llseek)
+	/*
+	 * A file of ours may be the very one that is being read: its lock is
+	 * held then, and is not needed to look at a word.
+	 */
+	if (file_is_host(f) && f->ops->llseek)
 		pos = f->ops->llseek(t, f, 0, SEEK_CUR);
+	else
+		pos = __atomic_load_n(&f->pos, __ATOMIC_RELAXED);
 	file_stat(t, f, &st);
 	text_printf(x, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n",
 		    MAX(pos, 0), (unsigned int)f->flags |

@@ -15,6 +15,12 @@
 /* How often to look whether a process outside has let go, in ns. */
 #define HOST_RETRY_NS 20000000u
 
+/*
+ * Locks of all the sandbox. Releasing takes time by the square of the locks of a
+ * file, which nothing can interrupt.
+ */
+#define LOCKS_MAX 16384u
+
 /**
  * struct record_lock - one lock, a range [start, end]
  * @link: in lock_inode.locks
@@ -72,12 +78,14 @@ static struct lock_inode *inode_find(const struct stat *st)
 /* A description of its own, for write locks too if the host permits that. */
 static int open_again(struct task *t, int host_fd)
 {
+	const int flags = O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	int dir = task_vfs(t)->host_fds, fd;
 	char link[16];
 
 	snprintf(link, sizeof(link), "%d", host_fd);
-	fd = openat(dir, link, O_RDWR | O_CLOEXEC);
-	return fd >= 0 ? fd : openat(dir, link, O_RDONLY | O_CLOEXEC);
+	/* Nothing that is opened may block: a FIFO would, under the lock. */
+	fd = openat(dir, link, O_RDWR | flags);
+	return fd >= 0 ? fd : openat(dir, link, O_RDONLY | flags);
 }
 
 static struct lock_inode *inode_get(struct task *t, struct file *f,
@@ -348,6 +356,12 @@ static int check_lock(struct file *f, int cmd, bool ofd, const struct flock *fl)
 	return 0;
 }
 
+static bool too_many_locks(void)
+{
+	return atomic_load_explicit(&nr_locks, memory_order_relaxed) >=
+	       LOCKS_MAX;
+}
+
 static int do_lock(struct task *t, struct file *f, int cmd,
 		   const struct record_lock *want, const struct stat *st,
 		   struct flock *fl)
@@ -359,7 +373,7 @@ static int do_lock(struct task *t, struct file *f, int cmd,
 
 	pthread_mutex_lock(&lock);
 	li = mem[0] && mem[1] ? inode_get(t, f, st) : NULL;
-	if (!li)
+	if (!li || (want->type != F_UNLCK && too_many_locks()))
 		err = -ENOLCK;
 	else if (cmd == F_GETLK || cmd == F_OFD_GETLK)
 		get_lock(li, want, fl);

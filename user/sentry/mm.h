@@ -148,6 +148,7 @@ struct user_buffer {
 	size_t len;
 	/* private to mm/ */
 	struct mm *mm;
+	struct task *task; /* who pinned it, and unpins it */
 	uint64_t pin_off[USER_BUFFER_IOVS];
 	void *bounce;
 	uint64_t bounce_addr;

@@ -219,4 +219,14 @@ int mm_access(struct mm *mm, struct task *t, uint64_t addr, bool write,
 size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
 	       size_t len, bool write);
 
+/* host_word.c */
+enum word_op { WORD_LOAD, WORD_SWAP, WORD_CAS };
+
+/* The atomic operation itself; returns what was there before. */
+uint32_t word_apply(_Atomic uint32_t *word, enum word_op op, uint32_t expected,
+		    uint32_t new_value);
+/* The same in a host file that @p maps: 0 with *@old set, or -EFAULT. */
+int host_word_apply(const struct pma *p, uint64_t addr, enum word_op op,
+		    uint32_t expected, uint32_t new_value, uint32_t *old);
+
 #endif /* _SENTRY_MM_INTERNAL_H */

@@ -127,63 +127,25 @@ ssize_t mm_read(struct mm *mm, uint64_t addr, void *dst, size_t len)
 	return n || !len ? (ssize_t)n : -EFAULT;
 }
 
-/*
- * A word of a host file is operated on through a mapping of its page that
- * lives as long as the operation; rare enough (a futex in a file).
- */
-static int map_host_word(const struct pma *p, uint64_t addr, void **page)
-{
-	uint64_t off = p->off + (page_down(addr) - p->start);
-	struct stat st;
-
-	if (fstat(p->host_fd, &st) || off >= (uint64_t)st.st_size)
-		return -EFAULT;
-	*page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		     p->host_fd, (off_t)off);
-	return *page == MAP_FAILED ? -EFAULT : 0;
-}
-
-enum word_op { WORD_LOAD, WORD_SWAP, WORD_CAS };
-
-static uint32_t apply(_Atomic uint32_t *word, enum word_op op,
-		      uint32_t expected, uint32_t new_value)
-{
-	switch (op) {
-	case WORD_SWAP:
-		return atomic_exchange(word, new_value);
-	case WORD_CAS:
-		atomic_compare_exchange_strong(word, &expected, new_value);
-		return expected;
-	default:
-		return atomic_load(word);
-	}
-}
-
 static int word_locked(struct mm *mm, struct task *t, uint64_t addr,
 		       enum word_op op, uint32_t expected, uint32_t new_value,
 		       uint32_t *old)
 {
 	struct pma *p;
-	void *page;
 	int err;
 
 	err = mm_access(mm, t, addr, op != WORD_LOAD, &p);
 	if (err)
 		return err;
 	if (!p->file) {
-		*old = apply(pma_ptr(mm, p, addr), op, expected, new_value);
+		*old = word_apply(pma_ptr(mm, p, addr), op, expected,
+				  new_value);
 		return 0;
 	}
 	if (op == WORD_LOAD)
 		return host_io(p, addr, old, sizeof(*old), false) ==
 			sizeof(*old) ? 0 : -EFAULT;
-	err = map_host_word(p, addr, &page);
-	if (err)
-		return err;
-	*old = apply((void *)((char *)page + (addr & (PAGE_SIZE - 1))), op,
-		     expected, new_value);
-	munmap(page, PAGE_SIZE);
-	return 0;
+	return host_word_apply(p, addr, op, expected, new_value, old);
 }
 
 static int user_word(struct task *t, uint64_t addr, enum word_op op,
@@ -317,6 +279,7 @@ ssize_t user_buffer_pin(struct task *t, struct user_buffer *ub, uint64_t addr,
 	ssize_t n;
 
 	ub->mm = t->mm;
+	ub->task = t;
 	ub->iovcnt = 0;
 	ub->len = 0;
 	ub->bounce = NULL;
@@ -339,8 +302,8 @@ void user_buffer_unpin(struct user_buffer *ub, size_t used)
 
 	if (ub->bounce) {
 		if (ub->write && used)
-			copy_user(ub->mm, NULL, ub->bounce_addr, ub->bounce,
-				  used, true);
+			copy_user(ub->mm, ub->task, ub->bounce_addr,
+				  ub->bounce, used, true);
 		free(ub->bounce);
 		return;
 	}

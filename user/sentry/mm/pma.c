@@ -314,6 +314,9 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 	struct pma old, *copy;
 	int err;
 
+	/* What is mapped must not lose its pages before it is unmapped. */
+	if (!t && p->mapped)
+		return -EFAULT;
 	if (!p->file && memory_file_exclusive(mf, p->off,
 					      p->end - p->start)) {
 		/* The others have gone: the pages are ours again. */

@@ -256,8 +256,11 @@ static long sys_mmap(struct task *t, const uint64_t *a)
 		return -EINVAL;
 	if (flags & MAP_HUGETLB)
 		return -ENOMEM;
-	if (len > max_addr(t->mm) || page_up(len) + off < off)
-		return len > max_addr(t->mm) ? -ENOMEM : -EOVERFLOW;
+	if (len > max_addr(t->mm))
+		return -ENOMEM;
+	/* A file's offsets are signed; a negative one would mean "here". */
+	if (off > INT64_MAX - page_up(len))
+		return -EOVERFLOW;
 	if (!(flags & MAP_ANONYMOUS)) {
 		file = fd_get(t, (int)a[4]);
 		if (!file)

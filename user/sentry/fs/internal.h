@@ -167,6 +167,8 @@ static inline struct vfs *task_vfs(struct task *t)
 
 /* Name in the sandbox of what a host descriptor refers to: 0 or -errno. */
 int vfs_host_name(struct vfs *vfs, int host_fd, char *buf, size_t len);
+/* Is it on a file system of the host that the sandbox must not enter? */
+bool host_fs_refused(int fd);
 /* Which mount's top this is, plus one; 0: none. */
 uint8_t vfs_at_root(const struct vfs *vfs, const struct stat *st);
 /* Mount below which a name of the sandbox lies, and the rest of the name. */

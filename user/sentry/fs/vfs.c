@@ -112,7 +112,8 @@ const struct host_mount *vfs_find_mount(const struct vfs *vfs, const char *name,
 	return best;
 }
 
-static int mount_add(struct vfs *vfs, const char *host_path, const char *name)
+/* @fd: O_PATH descriptor of a directory (consumed, on failure too). */
+static int mount_add(struct vfs *vfs, int fd, const char *name)
 {
 	struct host_mount *m = &vfs->mounts[vfs->nr_mounts];
 	char buf[PATH_MAX];
@@ -120,9 +121,7 @@ static int mount_add(struct vfs *vfs, const char *host_path, const char *name)
 	size_t len;
 	int err;
 
-	m->fd = open(host_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (m->fd < 0)
-		return -errno;
+	m->fd = fd;
 	err = fstat(m->fd, &st) ? -errno : 0;
 	if (!err)
 		err = host_fd_name(vfs, m->fd, buf, sizeof(buf));
@@ -157,6 +156,29 @@ static bool is_mount_point(struct vfs *vfs, const char *name)
 	return fd == -EXDEV;
 }
 
+/*
+ * File systems through which a host is controlled. They are mounted elsewhere
+ * too, as in the roots of containers.
+ */
+bool host_fs_refused(int fd)
+{
+	static const unsigned int refused[] = {
+		PROC_SUPER_MAGIC,   SYSFS_MAGIC,	DEBUGFS_MAGIC,
+		TRACEFS_MAGIC,	    SECURITYFS_MAGIC,	BPF_FS_MAGIC,
+		CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, EFIVARFS_MAGIC,
+	};
+	struct statfs sfs;
+	size_t i;
+
+	if (fstatfs(fd, &sfs))
+		return true;
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		if ((unsigned int)sfs.f_type == refused[i])
+			return true;
+	}
+	return false;
+}
+
 /* What is mounted for a while would be kept from being unmounted. */
 static bool may_anchor(const char *name)
 {
@@ -167,7 +189,6 @@ static bool may_anchor(const char *name)
 static void anchor_add(struct vfs *vfs, const char *name)
 {
 	struct host_anchor *a = &vfs->anchors[vfs->nr_anchors];
-	struct statfs sfs;
 
 	if (strlen(name) >= sizeof(a->name) || !may_anchor(name) ||
 	    !is_mount_point(vfs, name))
@@ -177,7 +198,7 @@ static void anchor_add(struct vfs *vfs, const char *name)
 				  RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 	if (a->fd < 0)
 		return;
-	if (fstatfs(a->fd, &sfs) || sfs.f_type == PROC_SUPER_MAGIC) {
+	if (host_fs_refused(a->fd)) {
 		close(a->fd);
 		return;
 	}
@@ -205,6 +226,29 @@ static void anchors_init(struct vfs *vfs)
 	closedir(dir);
 }
 
+static int mount_root(struct vfs *vfs, const char *root)
+{
+	int fd = open(root ? root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : mount_add(vfs, fd, "");
+}
+
+/*
+ * The directory of that name below the root, never the host's own: what other
+ * processes of the user share there is outside. Without it, there is none.
+ */
+static void mount_shm(struct vfs *vfs)
+{
+	int fd = (int)host_openat2(vfs->mounts[0].fd, "dev/shm",
+				   O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+				   RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+
+	if (fd >= 0 && host_fs_refused(fd))
+		close(fd);
+	else if (fd >= 0)
+		mount_add(vfs, fd, "/dev/shm");
+}
+
 int vfs_init(struct kernel *k, const char *root)
 {
 	struct vfs *vfs = calloc(1, sizeof(*vfs));
@@ -221,13 +265,12 @@ int vfs_init(struct kernel *k, const char *root)
 		return err;
 	}
 	k->vfs = the_vfs = vfs;
-	err = mount_add(vfs, root ? root : "/", "");
+	err = mount_root(vfs, root);
 	if (err) {
 		vfs_destroy(k);
 		return err;
 	}
-	/* Without it, /dev/shm is simply not there. */
-	mount_add(vfs, "/dev/shm", "/dev/shm");
+	mount_shm(vfs);
 	vfs->covered = is_mount_point(vfs, "proc") && is_mount_point(vfs, "dev");
 	anchors_init(vfs);
 	/* Modes are the program's business. */

@@ -12,9 +12,6 @@
  * is opened from the mount's top, so that a directory that somebody moves out
  * of the root meanwhile leads nowhere.
  */
-#include <linux/magic.h>
-#include <sys/vfs.h>
-
 #include "sentry/fs/internal.h"
 
 #define MAX_LINKS 40
@@ -174,13 +171,9 @@ static int walk_dotdot(struct walk *w)
 /* A host object of another device was entered: may we? */
 static int check_crossing(struct walk *w, int fd, const struct stat *st)
 {
-	struct statfs sfs;
-
 	if (st->st_dev == w->cur.dev)
 		return 0;
-	if (fstatfs(fd, &sfs))
-		return -errno;
-	return sfs.f_type == PROC_SUPER_MAGIC ? -EACCES : 0;
+	return host_fs_refused(fd) ? -EACCES : 0;
 }
 
 static int host_link(struct walk *w, int fd)

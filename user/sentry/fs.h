@@ -87,6 +87,8 @@ struct file_ops {
  * @host_poll: readiness is that of host_fd
  * @host_shared: host_fd's open file description belongs to others too (stdio):
  *	its host flags are not ours to change
+ * @foreign: the host process came with it, and it need not be below the root: to
+ *	be used as it is, not to be opened with other rights, linked or changed
  * @at_root: host directory that is the top of mount number at_root - 1
  * @watchers: epoll items that watch it; fs/epoll.c
  * @pos: position, for kinds that keep their own; under @lock
@@ -99,6 +101,7 @@ struct file {
 	int host_fd;
 	bool host_poll;
 	bool host_shared;
+	bool foreign;
 	uint8_t at_root;
 	LIST_HEAD(, epoll_item) watchers;
 	pthread_mutex_t lock;

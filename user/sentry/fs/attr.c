@@ -42,7 +42,8 @@ static int attr_host_fd(const struct loc *loc)
 {
 	if (loc->kind == LOC_HOST)
 		return loc->fd;
-	if (loc->kind == LOC_FILE && file_is_host(loc->file))
+	if (loc->kind == LOC_FILE && file_is_host(loc->file) &&
+	    !loc->file->foreign)
 		return loc->file->host_fd;
 	return -EPERM;
 }
@@ -304,6 +305,15 @@ static int xattr_name(struct task *t, char *name, uint64_t addr)
 	return n < 0 ? (int)n : 0;
 }
 
+/*
+ * To the host these are capabilities and labels of what it runs itself, which a
+ * sandbox of the superuser's could otherwise hand out.
+ */
+static bool xattr_is_privileged(const char *name)
+{
+	return !strncmp(name, "security.", 9) || !strncmp(name, "trusted.", 8);
+}
+
 /* getxattr (with a name) and listxattr (without). */
 static long xattr_read(struct task *t, struct xattr_call c, bool named,
 		       const uint64_t *args)
@@ -346,6 +356,8 @@ static long xattr_write(struct task *t, struct xattr_call c,
 	if (args[3] > XATTR_SIZE_MAX)
 		return -E2BIG;
 	err = xattr_name(t, name, args[1]);
+	if (!err && xattr_is_privileged(name))
+		err = -EOPNOTSUPP;
 	if (err)
 		return err;
 	buf = malloc(args[3] + 1);
@@ -372,6 +384,8 @@ static long xattr_remove(struct task *t, struct xattr_call c,
 	long err;
 
 	err = xattr_name(t, name, args[1]);
+	if (!err && xattr_is_privileged(name))
+		err = -EOPNOTSUPP;
 	if (!err)
 		err = xattr_get(t, &c, &loc, &link);
 	if (err)

@@ -22,6 +22,9 @@ void root_loc(const struct vfs *vfs, struct loc *loc)
 void file_loc(struct file *f, struct loc *loc)
 {
 	*loc = (struct loc){ .kind = LOC_FILE, .file = f };
+	/* As a place it would have all the rights of the user. */
+	if (f->foreign)
+		return;
 	if (f->ops == &host_dir_ops || f->ops == &host_path_ops ||
 	    f->ops == &host_regular_ops) {
 		loc->kind = LOC_HOST;

@@ -68,10 +68,34 @@ static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 	return 0;
 }
 
+/*
+ * Another description of a foreign file may do no more than the one that came
+ * in. What was opened to be appended to is not truncated either.
+ */
+static int foreign_flags(struct file *f, int flags)
+{
+	int have = fcntl(f->host_fd, F_GETFL), mode = have & O_ACCMODE;
+
+	if (have < 0 || flags & O_PATH ||
+	    (mode != O_RDWR && (flags & O_ACCMODE) != mode) ||
+	    (mode == O_RDONLY && flags & O_TRUNC))
+		return -EACCES;
+	return have & O_APPEND ? (flags & ~O_TRUNC) | O_APPEND : flags;
+}
+
 static int host_file_reopen(struct task *t, struct file *f, int flags,
 			    struct file **out)
 {
-	return host_reopen(t, f->host_fd, flags, out);
+	int err;
+
+	if (f->foreign)
+		flags = foreign_flags(f, flags);
+	if (flags < 0)
+		return flags;
+	err = host_reopen(t, f->host_fd, flags, out);
+	if (!err)
+		(*out)->foreign = f->foreign;
+	return err;
 }
 
 int host_set_flags(struct task *t, struct file *f, int flags)
@@ -270,6 +294,7 @@ int host_file_import(struct vfs *vfs, int host_fd, struct file **out)
 	if (!*out)
 		return -ENOMEM;
 	(*out)->host_shared = true;
+	(*out)->foreign = !S_ISDIR(st.st_mode);
 	if (S_ISCHR(st.st_mode) && isatty(host_fd)) {
 		(*out)->ops = &host_tty_ops;
 		(*out)->priv = (void *)(uintptr_t)st.st_rdev;

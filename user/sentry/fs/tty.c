@@ -129,6 +129,7 @@ static int tty_reopen(struct task *t, struct file *f, int flags,
 	new->host_fd = fd;
 	new->host_poll = true;
 	new->host_shared = true;
+	new->foreign = f->foreign;
 	new->priv = f->priv;
 	if (!(flags & O_NOCTTY))
 		tty_opened(t, tty_rdev(f));

@@ -70,4 +70,10 @@ check device_nodes_are_of_no_use bash -c '! grep -q 1 "$1"' - "$work/result/sand
 run_sandboxed sandbox -- sh -c 'head -c 16 /dev/mem /dev/kmsg /proc/kcore /proc/kmsg; ls /sys/module/sandtrap'
 check kernel_memory_cannot_be_read [ ! -s "$work/result/sandbox.out" ]
 
+# calls that are meant to bring down the sentry, or to lock it up for good
+for abuse in exit_signal epoll_tower fdinfo_of_itself futex_in_shrinking_file; do
+	run_sandboxed sandbox -- "$progs/abuse" "$abuse"
+	wrote "survives_$abuse" out "^$abuse: survived\$"
+done
+
 finish

@@ -152,4 +152,38 @@ kill "$flipper"
 check flipping_link_was_followed grep -q inside "$work/result/sandbox.out"
 check flipping_link_is_no_way_out bash -c '! grep -q secret "$1"' - "$work/result/sandbox.out"
 
+# What the caller gave as stdin and stdout lies outside: it is to be read and
+# written as it was opened, and no more.
+chmod 600 "$outside/secret"
+echo kept >"$outside/log"
+stdin=$outside/secret in_root /bin/sh -c '
+	read -r x && echo "got ${#x}"
+	read -r x </dev/stdin && echo "again ${#x}"
+	echo x 1<>/proc/self/fd/0; echo x >/dev/stdin; : >/dev/stdin
+	ln -L /proc/self/fd/0 /stolen; ln /proc/self/fd/0 /stolen; touch /proc/self/fd/0 && echo touched
+	busybox chmod 777 /proc/self/fd/0 && echo changed
+	busybox truncate -s 0 /proc/self/fd/0 && echo truncated'
+check stdin_outside_is_read [ "$(head -n 2 "$work/result/sandbox.out" | tr '\n' ' ')" = "got 6 again 6 " ]
+check stdin_outside_is_not_written [ "$(cat "$outside/secret")" = secret ]
+check stdin_outside_keeps_its_mode [ "$(stat -c %a "$outside/secret")" = 600 ]
+check stdin_outside_is_not_linked [ ! -e "$root/stolen" ]
+check stdin_outside_is_not_changed bash -c '! grep -E "touched|changed|truncated" "$1"' - "$work/result/sandbox.out"
+run_native sandbox sh -c '"$@" >>'"$outside/log" sh "$SANDRUN" --platform="$PLATFORM" --root "$root" /bin/sh -c '
+	echo one; echo two >/dev/stdout; echo three 1<>/dev/stdout'
+check stdout_outside_is_only_appended_to [ "$(head -n 2 "$outside/log" | tr '\n' ' ')" = "kept one " ]
+
+# The host's shared memory is shared with the user's other programs, not with the root.
+if [ -w /dev/shm ]; then
+	shm=/dev/shm/$(basename "$work").secret
+	echo secret >"$shm"
+	no_secret shared_memory_of_the_host /bin/sh -c "cat $shm /dev/shm/*; echo x >$shm; echo x >/dev/shm/new"
+	check shared_memory_of_the_host_is_not_written [ "$(cat "$shm")" = secret ]
+	rm -f "$shm"
+	mkdir -p "$root/dev/shm"
+	gives shared_memory_of_the_root $'x\n' /bin/sh -c 'echo x >/dev/shm/own; cat /dev/shm/own'
+	check shared_memory_is_below_the_root [ "$(cat "$root/dev/shm/own")" = x ]
+else
+	skip shared_memory_of_the_host "a /dev/shm that may be written"
+fi
+
 finish

@@ -142,8 +142,9 @@ void signal_recalc_locked(struct task *t);
 /* signal/stop.c: an exiting task no longer has to stop; was it the last? */
 bool signal_stop_leave_locked(struct task *t);
 
-/* strace.c: the end of a task */
+/* strace.c: the end of a task, and of a program that cannot be run on */
 void strace_task_exit(struct task *t);
+void strace_switch_failed(struct task *t, int err);
 
 /* Set work bits and make the task look at them. Under its group's lock. */
 static inline void task_set_work(struct task *t, unsigned int bits)

@@ -77,6 +77,8 @@ static void switch_failed(struct task *t, int err)
 {
 	siginfo_t info;
 
+	if (unlikely(t->kernel->strace))
+		strace_switch_failed(t, err);
 	if (err != -EINVAL) {
 		task_group_exit(t, SIGKILL);
 		return;

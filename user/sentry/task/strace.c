@@ -264,6 +264,13 @@ void strace_signal(struct task *t, const siginfo_t *info)
 	print_line(t);
 }
 
+/* Else nobody could tell why the program was killed. */
+void strace_switch_failed(struct task *t, int err)
+{
+	fprintf(t->kernel->strace, "[%5d] !!! cannot run on: %s (%s)\n",
+		t->tid, strerrorname_np(-err), strerrordesc_np(-err));
+}
+
 void strace_task_exit(struct task *t)
 {
 	int status = t->tg->sig.exiting ? t->tg->sig.exit_status :

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -24,6 +25,9 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
+
+/* With less there is no point in starting. */
+#define FILE_SIZE_MIN (64ul << 20)
 
 /* Punch holes when this much, or this many extents, are dirty. */
 #define DIRTY_BYTES_MAX (4ul << 20)
@@ -92,13 +96,32 @@ static int open_memfd(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Room for the mapping; smaller when the address space is limited. */
+/*
+ * RLIMIT_FSIZE counts for this file as well, when it is sized; the program's
+ * files are limited elsewhere. Going beyond it would be a fatal signal.
+ */
+static int set_size(int fd, uint64_t size)
+{
+	struct rlimit own, raised;
+	int err = 0;
+
+	if (getrlimit(RLIMIT_FSIZE, &own) || size > own.rlim_max)
+		return -EFBIG;
+	raised = (struct rlimit){ own.rlim_max, own.rlim_max };
+	if (setrlimit(RLIMIT_FSIZE, &raised) || ftruncate(fd, (off_t)size))
+		err = -errno;
+	setrlimit(RLIMIT_FSIZE, &own);
+	return err;
+}
+
+/* Room for the mapping; smaller when files or the address space are limited. */
 static int map_file(struct memory_file *mf)
 {
-	for (mf->size = file_size(); mf->size >= 1ull << 30; mf->size /= 2) {
+	for (mf->size = file_size(); mf->size >= FILE_SIZE_MIN;
+	     mf->size /= 2) {
 		void *base, *refs;
 
-		if (ftruncate(mf->fd, (off_t)mf->size))
+		if (set_size(mf->fd, mf->size))
 			continue;
 		base = mmap(NULL, mf->size, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_NORESERVE, mf->fd, 0);

@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#define ENOUGH_NS UINT64_C(150000000)
+
 static uint64_t ticks(void)
 {
 	uint32_t low, high;
@@ -43,17 +45,26 @@ static uint64_t loop(unsigned int calls)
 	return ticks() - start;
 }
 
-static uint64_t shortest(unsigned int calls, unsigned int rounds)
+/*
+ * The shortest loops of both lengths, one after the other, so that a disturbance
+ * meets both: of so many rounds, and of more while they have taken little time.
+ */
+static double cost_of_one(unsigned int few, unsigned int many, unsigned int rounds)
 {
-	uint64_t best = UINT64_MAX, now;
-	unsigned int i;
+	uint64_t best_few = UINT64_MAX, best_many = UINT64_MAX, now;
+	uint64_t start = nanoseconds();
 
-	for (i = 0; i < rounds; i++) {
-		now = loop(calls);
-		if (now < best)
-			best = now;
+	while (rounds || nanoseconds() - start < ENOUGH_NS) {
+		now = loop(few);
+		if (now < best_few)
+			best_few = now;
+		now = loop(many);
+		if (now < best_many)
+			best_many = now;
+		if (rounds)
+			rounds--;
 	}
-	return best;
+	return (double)(int64_t)(best_many - best_few) / (many - few);
 }
 
 int main(int argc, char **argv)
@@ -71,7 +82,7 @@ int main(int argc, char **argv)
 	loop(few);
 	start_ns = nanoseconds();
 	start_ticks = ticks();
-	cost = (double)(int64_t)(shortest(many, rounds) - shortest(few, rounds)) / (many - few);
+	cost = cost_of_one(few, many, rounds);
 	ns_per_tick = (double)(nanoseconds() - start_ns) / (ticks() - start_ticks);
 	printf("%.2f %.1f\n", cost, cost * ns_per_tick);
 	return 0;

@@ -76,25 +76,18 @@ static inline struct fpu *sandtrap_current_fpu(void)
  * scheduler; WF_CURRENT_CPU (since 6.6) makes it run here, whatever CPU is
  * idle elsewhere. Both are the scheduler's own numbers, which its headers do
  * not show; default_wake_function() checks them.
- *
- * Before 6.6 it pays to say beforehand that the caller gives up the CPU: then the
- * scheduler need not find out whether the woken task may preempt it. schedule()
- * takes the mark back. The scheduler since then makes good use of the answer.
  */
 #define SANDTRAP_WF_SYNC 0x10
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define SANDTRAP_WF_HANDOFF (SANDTRAP_WF_SYNC | 0x40)
-#define sandtrap_mark_handoff() do { } while (0)
 #else
 #define SANDTRAP_WF_HANDOFF SANDTRAP_WF_SYNC
-#define sandtrap_mark_handoff() set_tsk_need_resched(current)
 #endif
 
 static inline void sandtrap_wake_handoff(struct task_struct *task)
 {
 	struct wait_queue_entry entry = { .private = task };
 
-	sandtrap_mark_handoff();
 	default_wake_function(&entry, TASK_NORMAL, SANDTRAP_WF_HANDOFF, NULL);
 }
 

@@ -102,8 +102,8 @@ static bool context_dead(struct sandtrap_context *ctx, u32 seq)
 	       READ_ONCE(ctx->event) == SANDTRAP_EVENT_DEAD;
 }
 
-/* Wakes the thread, if there is one and it sleeps. */
-static void context_kick(struct sandtrap_context *ctx, bool handoff)
+/* Wakes the thread here, if there is one and it sleeps: the caller will, too. */
+static void context_handoff(struct sandtrap_context *ctx)
 {
 	struct sandtrap_thread *thr;
 
@@ -111,13 +111,50 @@ static void context_kick(struct sandtrap_context *ctx, bool handoff)
 	smp_mb();
 	rcu_read_lock();
 	thr = rcu_dereference(ctx->thread);
+	if (thr && READ_ONCE(thr->sleeping))
+		sandtrap_wake_handoff(thr->task);
+	rcu_read_unlock();
+}
+
+/*
+ * The caller goes on, and perhaps spins for the answer: @task, which slept here,
+ * must not wait for that. The scheduler would leave it here.
+ */
+static void wake_elsewhere(struct task_struct *task,
+			   const struct cpumask *allowed)
+{
+	unsigned int here = raw_smp_processor_id();
+	unsigned int cpu = cpumask_any_but(allowed, here);
+
+	if (task_cpu(task) != here || cpu >= nr_cpu_ids || !cpu_online(cpu)) {
+		wake_up_process(task);
+		return;
+	}
+	set_cpus_allowed_ptr(task, cpumask_of(cpu));
+	wake_up_process(task);
+	set_cpus_allowed_ptr(task, allowed);
+}
+
+static void context_kick(struct sandtrap_context *ctx)
+{
+	struct task_struct *task = NULL, *server = NULL;
+	struct sandtrap_thread *thr;
+
+	/* Pairs with set_current_state() in thread_sleep(). */
+	smp_mb();
+	rcu_read_lock();
+	thr = rcu_dereference(ctx->thread);
 	if (thr && READ_ONCE(thr->sleeping)) {
-		if (handoff)
-			sandtrap_wake_handoff(thr->task);
-		else
-			wake_up_process(thr->task);
+		task = get_task_struct(thr->task);
+		/* It is never moved, so it has the CPUs that all should have. */
+		server = get_task_struct(thr->space->server);
 	}
 	rcu_read_unlock();
+	if (!task)
+		return;
+	wake_elsewhere(task, server->cpus_ptr);
+	put_task_struct(server);
+	put_task_struct(task);
 }
 
 /* creation */
@@ -373,7 +410,7 @@ static int context_request(struct sandtrap_context *ctx, u32 seq,
 
 	WRITE_ONCE(ctx->waiter, current);
 	smp_store_release(&ctx->req, req);
-	context_kick(ctx, true);
+	context_handoff(ctx);
 	err = wait_event_seq(ctx, seq, req, NULL);
 	request_finish(ctx, req);
 	WRITE_ONCE(ctx->waiter, NULL);
@@ -387,7 +424,7 @@ static int run_plain(struct sandtrap_context *ctx, u32 seq)
 	WRITE_ONCE(ctx->waiter, current);
 	if (READ_ONCE(ctx->seq) == seq) {
 		smp_store_release(&ctx->page->resume_seq, seq);
-		context_kick(ctx, true);
+		context_handoff(ctx);
 	}
 	err = wait_event_seq(ctx, seq, NULL, NULL);
 	WRITE_ONCE(ctx->waiter, NULL);
@@ -441,15 +478,13 @@ int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
 	return err;
 }
 
-/* The hot path: SANDTRAP_ENTER. The caller has resumed the context already. */
-int sandtrap_run_fast(struct sandtrap_instance *inst, unsigned long id)
+/* The hot path. The caller has resumed the context already. */
+int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 {
 	struct sandtrap_context *ctx;
 	int err;
 	u32 seq;
 
-	if (unlikely(id > U32_MAX))
-		return -EINVAL;
 	ctx = context_claim(inst, id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
@@ -460,7 +495,7 @@ int sandtrap_run_fast(struct sandtrap_instance *inst, unsigned long id)
 		err = -ESRCH;
 	} else {
 		WRITE_ONCE(ctx->waiter, current);
-		context_kick(ctx, true);
+		context_handoff(ctx);
 		err = wait_event_seq(ctx, seq, NULL, NULL);
 		WRITE_ONCE(ctx->waiter, NULL);
 	}
@@ -483,7 +518,7 @@ int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
 		err = -ESRCH;
 	} else if (READ_ONCE(ctx->seq) == a->seq) {
 		smp_store_release(&ctx->page->resume_seq, a->seq);
-		context_kick(ctx, false);
+		context_kick(ctx);
 	}
 	sandtrap_context_put(ctx);
 	return err;

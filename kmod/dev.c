@@ -116,9 +116,11 @@ static int copy_back(void __user *uarg, union sandtrap_arg *arg,
 	return 0;
 }
 
-static noinline long instance_command(struct sandtrap_instance *inst,
-				      unsigned int cmd, void __user *uarg)
+static long instance_ioctl(struct file *file, unsigned int cmd,
+			   unsigned long user)
 {
+	struct sandtrap_instance *inst = file->private_data;
+	void __user *uarg = (void __user *)user;
 	const struct sandtrap_command *c;
 	union sandtrap_arg arg;
 	u32 usize;
@@ -141,17 +143,17 @@ static noinline long instance_command(struct sandtrap_instance *inst,
 	return ret;
 }
 
-static long instance_ioctl(struct file *file, unsigned int cmd,
-			   unsigned long user)
+/* The hot path: see "pread" in uapi/sandtrap.h. */
+static ssize_t instance_read(struct file *file, char __user *buf, size_t len,
+			     loff_t *pos)
 {
 	struct sandtrap_instance *inst = file->private_data;
 
-	if (likely(cmd == SANDTRAP_ENTER)) {
-		if (unlikely(inst->owner_mm != current->mm))
-			return -EPERM;
-		return sandtrap_run_fast(inst, user);
-	}
-	return instance_command(inst, cmd, (void __user *)user);
+	if (unlikely(inst->owner_mm != current->mm))
+		return -EPERM;
+	if (unlikely(len || *pos > U32_MAX))
+		return -EINVAL;
+	return sandtrap_run_fast(inst, *pos);
 }
 
 static long space_ioctl(struct file *file, unsigned int cmd,
@@ -256,6 +258,7 @@ const struct file_operations sandtrap_instance_fops = {
 	.owner		= THIS_MODULE,
 	.open		= instance_open,
 	.release	= instance_release,
+	.read		= instance_read,
 	.unlocked_ioctl	= instance_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= instance_mmap,

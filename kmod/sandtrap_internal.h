@@ -250,7 +250,7 @@ int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_release_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_run(struct sandtrap_instance *inst, void *arg,
 		 void __user *uarg);
-int sandtrap_run_fast(struct sandtrap_instance *inst, unsigned long id);
+int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id);
 int sandtrap_resume(struct sandtrap_instance *inst, void *arg);
 int sandtrap_wait(struct sandtrap_instance *inst, void *arg);
 int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg);

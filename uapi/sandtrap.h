@@ -70,8 +70,6 @@
 #define SANDTRAP_INTERRUPT _IO(SANDTRAP_IOC_MAGIC, 0x88)
 #define SANDTRAP_PULL _IO(SANDTRAP_IOC_MAGIC, 0x89)
 #define SANDTRAP_RING_SETUP _IO(SANDTRAP_IOC_MAGIC, 0x8a)
-/* its argument is a number, not a pointer */
-#define SANDTRAP_ENTER _IO(SANDTRAP_IOC_MAGIC, 0x8b)
 
 /* on an address space */
 #define SANDTRAP_MEM _IO(SANDTRAP_IOC_MAGIC, 0x90)
@@ -302,13 +300,17 @@ struct sandtrap_run {
 };
 
 /**
- * DOC: SANDTRAP_ENTER
+ * DOC: pread
  *
- * On an instance, by its owner. Its argument is the id of a context. The same as
- * SANDTRAP_RUN without operations, for a caller that has stored the sequence
- * number of the event it answers into &sandtrap_context_page.resume_seq. There
- * is nothing to copy, which makes it the fastest way to run a context. Returns
- * 0 once &sandtrap_context_page.event_seq differs from that number.
+ * On an instance, by its owner: pread(fd, NULL, 0, id). The same as SANDTRAP_RUN
+ * without operations, for a caller that has stored the sequence number of the
+ * event it answers into &sandtrap_context_page.resume_seq. Returns 0 once
+ * &sandtrap_context_page.event_seq differs from that number. EINVAL if the
+ * length is not 0, or for an offset that cannot be an id.
+ *
+ * It is the fastest way to run a context: there is nothing to copy, and no
+ * security module or filter of the caller wants to see arguments, as they do
+ * with an ioctl.
  */
 
 #define SANDTRAP_WAIT_FOREVER (~0ull)

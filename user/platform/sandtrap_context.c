@@ -2,7 +2,7 @@
 /*
  * sandtrap_context.c - contexts of the sandtrap platform; context_switch()
  *
- * Two ways to wait for the program. Blocking: one SANDTRAP_RUN, which hands the
+ * Two ways to wait for the program. Blocking: one pread(), which hands the
  * CPU to the stub's thread and gets it back with the event. Spinning, where
  * there is a CPU to spare: the answer is a store to the shared page, which the
  * stub's thread sees inside the kernel, and the event is seen in the page; no
@@ -27,6 +27,12 @@
 #define SPIN_MISSES 3
 #define SPIN_PAUSE_FIRST 16
 #define SPIN_PAUSE_LAST 4096
+
+/*
+ * A thread that sleeps must be woken on another CPU first, which takes longer than
+ * an answer does. Both spin from then on, if this pays.
+ */
+#define SPIN_WAKEUP_FACTOR 10
 
 /* Looks at the page between two looks at the clock. */
 #define SPIN_ROUND 64
@@ -270,6 +276,7 @@ static int run_spinning(struct sandtrap_context *ctx)
 		.id = ctx->id,
 		.seq = ctx->seq,
 	};
+	uint32_t ns = ctx->page->spin_ns;
 	bool hit;
 
 	/*
@@ -278,10 +285,12 @@ static int run_spinning(struct sandtrap_context *ctx)
 	 */
 	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&ctx->page->need_wakeup, __ATOMIC_RELAXED) &&
-	    ioctl(module_fd(ctx), SANDTRAP_RESUME, &arg))
-		return errno == ESRCH ? -ECHILD : -errno;
-	hit = spin(ctx, to_sandtrap(ctx->base.platform)->spin_ns);
+	if (__atomic_load_n(&ctx->page->need_wakeup, __ATOMIC_RELAXED)) {
+		if (ioctl(module_fd(ctx), SANDTRAP_RESUME, &arg))
+			return errno == ESRCH ? -ECHILD : -errno;
+		ns *= SPIN_WAKEUP_FACTOR;
+	}
+	hit = spin(ctx, ns);
 	spin_result(ctx, hit);
 	if (hit)
 		return 0;
@@ -294,7 +303,7 @@ static int run_blocking(struct sandtrap_context *ctx)
 	sandtrap_count(&ctx->counters.sleeps);
 	/* Pairs with the stub's thread, which looks at it before all else. */
 	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_RELEASE);
-	while (ioctl(module_fd(ctx), SANDTRAP_ENTER, (unsigned long)ctx->id)) {
+	while (pread(module_fd(ctx), NULL, 0, ctx->id)) {
 		if (errno != EINTR)
 			return errno == ESRCH ? -ECHILD : -errno;
 	}

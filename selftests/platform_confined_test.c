@@ -28,6 +28,7 @@ static const int c_program[] = {
 	__NR_futex, __NR_exit, __NR_exit_group, __NR_write, __NR_clone, __NR_clone3,
 	__NR_rt_sigprocmask, __NR_set_robust_list, __NR_rseq, __NR_madvise, __NR_brk,
 	__NR_mprotect, __NR_mmap, __NR_munmap, __NR_rt_sigreturn, __NR_sched_yield,
+	__NR_rt_sigaction, /* the first pthread_create() */
 };
 
 /* For bench_descendants() and the end of the test. */

@@ -87,7 +87,10 @@ static void guess_trap(struct platform_event *ev)
 	}
 }
 
-/* The host's siginfo tells of its own mappings; the program has others. */
+/*
+ * The host's siginfo tells of its own mappings; the program has others. What the
+ * CPU said of the page stands, where the platform knows it.
+ */
 static void describe_fault(struct platform_event *ev, uint64_t addr, int err)
 {
 	siginfo_t *info = &ev->info;
@@ -102,12 +105,12 @@ static void describe_fault(struct platform_event *ev, uint64_t addr, int err)
 	case -EACCES:
 		info->si_signo = SIGSEGV;
 		info->si_code = SEGV_ACCERR;
-		ev->error_code |= PF_PRESENT;
+		if (!(ev->flags & PLATFORM_EVENT_TRAP_VALID))
+			ev->error_code |= PF_PRESENT;
 		break;
 	default:
 		info->si_signo = SIGSEGV;
 		info->si_code = SEGV_MAPERR;
-		ev->error_code &= ~(uint64_t)PF_PRESENT;
 		break;
 	}
 }

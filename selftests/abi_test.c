@@ -23,7 +23,6 @@
 
 BOX_FIXTURE(abi)
 
-BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
 
 /* sizes, flags and pointers, the same for every command that takes a structure */
 
@@ -378,7 +377,7 @@ TEST_F(abi, a_context_without_address_space_cannot_run)
 	EXPECT_EQ(-ENOTCONN, box_command(&self->b, SANDTRAP_PULL, ctx.id, 1, 0));
 	bind.id = ctx.id;
 	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_BIND_CONTEXT, &bind));
-	box_load(&self->b, &ctx, prog_syscall, prog_syscall_end - prog_syscall);
+	box_load(&self->b, &ctx, box_syscall, box_syscall_end - box_syscall);
 	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &ctx));
 	bind.address_space = -1;
 	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_BIND_CONTEXT, &bind));
@@ -418,7 +417,7 @@ TEST_F(abi, run_and_resume_answer_the_last_event_only)
 		.op = SANDTRAP_MEM_UNMAP, .addr = BOX_FREE, .len = 4096,
 	};
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->b.ctx));
 	/* An old number: there is an event already. */
 	run.seq = 1;

@@ -27,7 +27,6 @@
 
 BOX_FIXTURE(lifetime)
 
-BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
 BOX_PROGRAM(prog_loop, "1: pause\n jmp 1b");
 
 #define EXPECT_EVENT(event) \
@@ -52,7 +51,7 @@ TEST_F(lifetime, a_killed_stub_is_an_event)
 {
 	pid_t stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
@@ -68,7 +67,7 @@ TEST_F(lifetime, a_stub_killed_while_it_runs_is_an_event)
 {
 	pid_t stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	BOX_LOAD(&self->b, prog_loop);
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, 2));
@@ -86,7 +85,7 @@ TEST_F(lifetime, a_context_can_be_bound_again)
 	};
 	int i, as;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < 5; i++) {
 		EXPECT_EVENT(SYSCALL);
 		if (i & 1) {
@@ -119,7 +118,7 @@ TEST_F(lifetime, threads_are_used_again)
 
 	for (i = 0; i < 50; i++) {
 		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, 0, &ctx));
-		box_load(&self->b, &ctx, prog_syscall, prog_syscall_end - prog_syscall);
+		box_load(&self->b, &ctx, box_syscall, box_syscall_end - box_syscall);
 		ctx.page->regs.rax = i;
 		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &ctx));
 		EXPECT_EQ(i, ctx.page->regs.orig_rax);
@@ -151,7 +150,7 @@ TEST_F(lifetime, a_context_released_while_it_runs_is_stopped)
 					 ctx.id, 0, 0));
 		munmap(ctx.page, self->b.info.out_context_size);
 	}
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 }
 
@@ -165,8 +164,8 @@ TEST_F(lifetime, many_contexts_in_many_spaces)
 		ASSERT_EQ(0, box_map_areas(&self->b, as[i]));
 		for (j = 0; j < 4; j++) {
 			ASSERT_EQ(0, box_new_context(&self->b, as[i], 0, &ctx[i][j]));
-			box_load(&self->b, &ctx[i][j], prog_syscall,
-				 prog_syscall_end - prog_syscall);
+			box_load(&self->b, &ctx[i][j], box_syscall,
+				 box_syscall_end - box_syscall);
 		}
 	}
 	for (round = 0; round < 20; round++) {
@@ -190,7 +189,7 @@ TEST_F(lifetime, closing_the_address_space_kills_the_stub)
 {
 	pid_t stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
@@ -204,7 +203,7 @@ TEST_F(lifetime, closing_the_instance_kills_the_stub)
 {
 	pid_t stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
@@ -222,7 +221,7 @@ TEST_F(lifetime, closing_the_template_kills_the_stub)
 {
 	pid_t stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
@@ -256,7 +255,7 @@ static void sentry(int out, const unsigned char *program, size_t size)
 
 	if (box_open(&b))
 		_exit(1);
-	box_load(&b, &b.ctx, prog_syscall, prog_syscall_end - prog_syscall);
+	box_load(&b, &b.ctx, box_syscall, box_syscall_end - box_syscall);
 	if (box_run(&b, &b.ctx) != SANDTRAP_EVENT_SYSCALL)
 		_exit(2);
 	stub = the_stub(&b);
@@ -296,8 +295,8 @@ TEST_F(lifetime, a_killed_sentry_takes_its_stubs_along)
 		if (i & 1)
 			pid = start_sentry(prog_loop, prog_loop_end - prog_loop, &stub);
 		else
-			pid = start_sentry(prog_syscall,
-					   prog_syscall_end - prog_syscall, &stub);
+			pid = start_sentry(box_syscall,
+					   box_syscall_end - box_syscall, &stub);
 		ASSERT_LT(1, pid);
 		ASSERT_LT(1, stub);
 		usleep(rand() % 5000);
@@ -317,7 +316,7 @@ TEST_F(lifetime, a_sentry_killed_early)
 	for (i = 0; i < 30; i++) {
 		pid = fork();
 		if (!pid)
-			sentry(1, prog_syscall, prog_syscall_end - prog_syscall);
+			sentry(1, box_syscall, box_syscall_end - box_syscall);
 		usleep(rand() % 4000);
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -360,7 +359,7 @@ TEST_F(lifetime, an_instance_in_flight_does_not_keep_stubs_alive)
 
 		if (box_open(&b))
 			_exit(1);
-		box_load(&b, &b.ctx, prog_syscall, prog_syscall_end - prog_syscall);
+		box_load(&b, &b.ctx, box_syscall, box_syscall_end - box_syscall);
 		if (box_run(&b, &b.ctx) != SANDTRAP_EVENT_SYSCALL ||
 		    pass_fd(socks[1], b.fd) || pass_fd(socks[1], b.as))
 			_exit(2);
@@ -386,7 +385,7 @@ TEST_F(lifetime, a_forked_child_holds_nothing_it_could_use)
 	int status;
 	pid_t pid, stub;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	stub = the_stub(&self->b);
 	pid = fork();
@@ -432,7 +431,7 @@ TEST_F(lifetime, no_reference_is_left)
 	if (box_module_refs() < 0)
 		SKIP(return, "this kernel has no removable module");
 	/* Once it has run, the context's thread holds its reference. */
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	before = box_module_refs();
 	for (i = 0; i < 10; i++) {

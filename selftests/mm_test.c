@@ -22,7 +22,6 @@ BOX_FIXTURE(mm)
 
 BOX_PROGRAM(prog_read, "1: movq (%rbx), %rcx\n syscall\n jmp 1b");
 BOX_PROGRAM(prog_write, "1: movq %rdx, (%rbx)\n syscall\n jmp 1b");
-BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
 
 #define EXPECT_EVENT(event) \
 	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
@@ -145,7 +144,7 @@ TEST_F(mm, the_stub_is_refused)
 	EXPECT_EQ(-EINVAL, box_unmap(self->b.as, BOX_PAGE, stub));
 	EXPECT_EQ(0, box_map(&self->b, self->b.as, stub - BOX_PAGE,
 			     BOX_SPARE_PAGE, 1, PROT_READ));
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 }
 
@@ -314,7 +313,7 @@ TEST_F(mm, many_threads_map_at_once)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, map_in_a_loop,
 					    &mappers[i]));
 	}
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < 300; i++)
 		EXPECT_EVENT(SYSCALL);
 	for (i = 0; i < 4; i++) {

@@ -18,7 +18,6 @@
 #define CONTEXTS 8
 #define ENTRIES 4
 
-BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
 
 struct ring {
 	struct sandtrap_ring_setup setup;
@@ -84,8 +83,8 @@ FIXTURE_SETUP(ring)
 	for (i = 0; i < CONTEXTS; i++) {
 		ASSERT_EQ(0, box_new_context(&self->b, self->b.as,
 					     SANDTRAP_CONTEXT_RING, &self->ctx[i]));
-		box_load(&self->b, &self->ctx[i], prog_syscall,
-			 prog_syscall_end - prog_syscall);
+		box_load(&self->b, &self->ctx[i], box_syscall,
+			 box_syscall_end - box_syscall);
 	}
 }
 
@@ -188,8 +187,8 @@ TEST_F(ring, an_event_brings_an_entry)
 
 TEST_F(ring, other_contexts_do_not_use_it)
 {
-	box_load(&self->b, &self->b.ctx, prog_syscall,
-		 prog_syscall_end - prog_syscall);
+	box_load(&self->b, &self->b.ctx, box_syscall,
+		 box_syscall_end - box_syscall);
 	ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->b.ctx));
 	EXPECT_EQ(0, self->r.producer->head);
 }

@@ -290,3 +290,28 @@ int box_module_refs(void)
 	fclose(f);
 	return refs;
 }
+
+/* programs that several tests run */
+
+BOX_PROGRAM(box_syscall, "1: syscall\n jmp 1b");
+BOX_PROGRAM(box_jump, "jmp *%rbx");
+
+/* Copies all registers to memory and changes every one of them. */
+BOX_PROGRAM(box_registers,
+	"1: movq %rax, 0x20000000\n"
+	"movq %rbx, 0x20000008\n"
+	"movq %rcx, 0x20000010\n"
+	"movq %rdx, 0x20000018\n"
+	"movq %rsi, 0x20000020\n"
+	"movq %rdi, 0x20000028\n"
+	"movq %rbp, 0x20000030\n"
+	"movq %rsp, 0x20000038\n"
+	"movq %r8, 0x20000040\n"
+	"movq %r9, 0x20000048\n"
+	"movq %r10, 0x20000050\n"
+	"movq %r11, 0x20000058\n"
+	"movq %r12, 0x20000060\n"
+	"movq %r13, 0x20000068\n"
+	"movq %r14, 0x20000070\n"
+	"movq %r15, 0x20000078\n"
+	"int3\n jmp 1b");

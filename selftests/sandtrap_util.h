@@ -101,6 +101,14 @@ uint64_t box_now_ns(void);
 	    "	.popsection\n"); \
 	extern const unsigned char name[], name##_end[]
 
+/*
+ * Programs: system calls for ever; a jump to rbx; one that copies all registers
+ * to BOX_DATA, and changes them.
+ */
+extern const unsigned char box_syscall[], box_syscall_end[];
+extern const unsigned char box_jump[], box_jump_end[];
+extern const unsigned char box_registers[], box_registers_end[];
+
 /* The fixture that most test programs are. */
 #define BOX_FIXTURE(name) \
 	FIXTURE(name) { struct box b; }; \
@@ -114,5 +122,14 @@ uint64_t box_now_ns(void);
 	{ \
 		box_close(&self->b); \
 	}
+
+/* In a test: run the program until its next event, which is to be this one. */
+#define EXPECT_EVENT(event) \
+	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
+
+static inline const struct sandtrap_fault *fault(struct box *b)
+{
+	return &b->ctx.page->fault;
+}
 
 #endif /* _SELFTESTS_SANDTRAP_UTIL_H */

@@ -2,9 +2,7 @@
 /*
  * trap_test.c - what a program does comes out of the module exactly
  *
- * Events, registers, faults and state on the module's own interface. That no
- * system call of a program ever reaches the host is shown by calls whose effect
- * the test would see: files that would be made, and a kill of the test itself.
+ * Events, registers, faults and state on the module's own interface.
  * timeout: 300
  */
 #include <errno.h>
@@ -22,7 +20,6 @@
 
 #include "kselftest_harness.h"
 #include "sandtrap_util.h"
-#include "stub/stub.h"
 
 #define TF 0x100ull
 #define AC 0x40000ull
@@ -37,18 +34,13 @@
 
 BOX_FIXTURE(trap)
 
-#define EXPECT_EVENT(event) \
-	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
-
 /* system calls */
-
-BOX_PROGRAM(prog_syscall, "1: syscall\n jmp 1b");
 
 TEST_F(trap, syscall_is_reported_with_number_and_arguments)
 {
 	struct sandtrap_regs *r = &self->b.ctx.page->regs;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	r->rax = SYS_getppid;
 	r->rdi = 1;
 	r->rsi = 2;
@@ -82,7 +74,7 @@ TEST_F(trap, every_number_is_reported_as_it_is)
 	struct sandtrap_regs *r = &self->b.ctx.page->regs;
 	size_t i;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		r->rax = numbers[i];
 		EXPECT_EVENT(SYSCALL);
@@ -90,26 +82,6 @@ TEST_F(trap, every_number_is_reported_as_it_is)
 		EXPECT_EQ(numbers[i], r->rax);
 	}
 }
-
-/* Copies all registers to memory and changes every one of them. */
-BOX_PROGRAM(prog_registers,
-	"1: movq %rax, 0x20000000\n"
-	"movq %rbx, 0x20000008\n"
-	"movq %rcx, 0x20000010\n"
-	"movq %rdx, 0x20000018\n"
-	"movq %rsi, 0x20000020\n"
-	"movq %rdi, 0x20000028\n"
-	"movq %rbp, 0x20000030\n"
-	"movq %rsp, 0x20000038\n"
-	"movq %r8, 0x20000040\n"
-	"movq %r9, 0x20000048\n"
-	"movq %r10, 0x20000050\n"
-	"movq %r11, 0x20000058\n"
-	"movq %r12, 0x20000060\n"
-	"movq %r13, 0x20000068\n"
-	"movq %r14, 0x20000070\n"
-	"movq %r15, 0x20000078\n"
-	"int3\n jmp 1b");
 
 TEST_F(trap, every_register_is_loaded_and_saved)
 {
@@ -127,7 +99,7 @@ TEST_F(trap, every_register_is_loaded_and_saved)
 	char *r = (char *)&self->b.ctx.page->regs;
 	size_t round, i;
 
-	BOX_LOAD(&self->b, prog_registers);
+	BOX_LOAD(&self->b, box_registers);
 	for (round = 0; round < 3; round++) {
 		for (i = 0; i < 16; i++)
 			*(uint64_t *)(r + order[i]) = 0x0123456789abcdefull * (round + 3) + i;
@@ -155,11 +127,6 @@ static bool is_emulated(void)
 	return yes;
 }
 
-static const struct sandtrap_fault *fault(struct box *b)
-{
-	return &b->ctx.page->fault;
-}
-
 #define EXPECT_FAULT(sig, sicode, trap, err) do { \
 	EXPECT_EVENT(FAULT); \
 	EXPECT_EQ(sig, fault(&self->b)->signo); \
@@ -178,7 +145,6 @@ static const struct sandtrap_fault *fault(struct box *b)
 
 BOX_PROGRAM(prog_read, "movq (%rbx), %rcx");
 BOX_PROGRAM(prog_write, "movq %rcx, (%rbx)");
-BOX_PROGRAM(prog_jump, "jmp *%rbx");
 
 TEST_F(trap, page_fault_of_nothing_mapped)
 {
@@ -189,7 +155,7 @@ TEST_F(trap, page_fault_of_nothing_mapped)
 	BOX_LOAD(&self->b, prog_write);
 	EXPECT_PAGE_FAULT(SEGV_MAPERR, PF_USER | PF_WRITE, SANDTRAP_ACCESS_WRITE,
 			  BOX_FREE);
-	BOX_LOAD(&self->b, prog_jump);
+	BOX_LOAD(&self->b, box_jump);
 	EXPECT_PAGE_FAULT(SEGV_MAPERR, PF_USER | PF_INSTR,
 			  SANDTRAP_ACCESS_EXECUTE, BOX_FREE);
 	EXPECT_EQ(BOX_FREE, self->b.ctx.page->regs.rip);
@@ -206,7 +172,7 @@ TEST_F(trap, page_fault_of_permissions)
 	EXPECT_EQ(PF_USER | PF_WRITE, fault(&self->b)->error_code & ~PF_PROT);
 	EXPECT_EQ(SANDTRAP_ACCESS_WRITE, fault(&self->b)->access);
 	EXPECT_EQ(SEGV_ACCERR, fault(&self->b)->code);
-	BOX_LOAD(&self->b, prog_jump);
+	BOX_LOAD(&self->b, box_jump);
 	EXPECT_EVENT(FAULT);
 	EXPECT_EQ(PF_USER | PF_INSTR, fault(&self->b)->error_code & ~PF_PROT);
 	EXPECT_EQ(SANDTRAP_ACCESS_EXECUTE, fault(&self->b)->access);
@@ -365,7 +331,7 @@ TEST_F(trap, system_flags_are_not_the_sentry_s_to_set)
 {
 	struct sandtrap_regs *r = &self->b.ctx.page->regs;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	r->eflags = IOPL | 0xcd5;
 	r->cs = 0x10;
 	r->ss = 0x18;
@@ -385,7 +351,7 @@ TEST_F(trap, bad_rip_is_an_error_event_and_can_be_mended)
 	};
 	size_t i;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		self->b.ctx.page->regs.rip = bad[i];
 		EXPECT_EVENT(ERROR);
@@ -400,7 +366,7 @@ TEST_F(trap, bad_rip_is_an_error_event_and_can_be_mended)
 
 TEST_F(trap, bad_segment_base_is_an_error_event)
 {
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	self->b.ctx.page->regs.fs_base = 0xffff888000000000ull;
 	EXPECT_EQ(SANDTRAP_EVENT_ERROR,
@@ -419,7 +385,7 @@ TEST_F(trap, bad_segment_base_is_an_error_event)
 
 TEST_F(trap, unknown_resume_flag_is_an_error_event)
 {
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EQ(SANDTRAP_EVENT_ERROR,
 		  box_run_flags(&self->b, &self->b.ctx, 1u << 4));
 	EXPECT_EQ(EOPNOTSUPP, self->b.ctx.page->error);
@@ -433,7 +399,7 @@ TEST_F(trap, bad_fpu_state_is_an_error_event)
 	unsigned char *fpu = (unsigned char *)self->b.ctx.page + SANDTRAP_FPU_OFFSET;
 	unsigned char good[832];
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_PULL, self->b.ctx.id,
 				 SANDTRAP_STATE_FPU, 0));
@@ -543,7 +509,7 @@ TEST_F(trap, state_survives_other_work_on_the_cpu)
 	uint64_t features = 3;
 	int i;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	ASSERT_EQ(0, box_new_context(&self->b, self->b.as, 0, &other));
 	BOX_LOAD(&self->b, prog_vectors);
 	other.page->regs.rip = BOX_CODE;
@@ -592,7 +558,7 @@ TEST_F(trap, interrupts_of_a_stopped_context_are_one)
 	struct box_context *ctx = &self->b.ctx;
 	int i;
 
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, ctx->id, 0, 0));
 	EXPECT_EVENT(INTERRUPT);
@@ -618,7 +584,7 @@ TEST_F(trap, signals_of_the_sentry_do_not_disturb)
 	uint64_t i;
 
 	sigaction(SIGALRM, &action, NULL);
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	setitimer(ITIMER_REAL, &often, NULL);
 	for (i = 0; i < 3000; i++) {
 		r->rax = i;
@@ -637,7 +603,7 @@ TEST_F(trap, spinning_needs_no_command)
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP(return, "this machine has no second CPU");
-	BOX_LOAD(&self->b, prog_syscall);
+	BOX_LOAD(&self->b, box_syscall);
 	page->spin_ns = self->b.info.out_max_spin_ns;
 	EXPECT_EVENT(SYSCALL);
 	for (i = 0; i < 20000 && hits < 100; i++) {
@@ -657,191 +623,6 @@ TEST_F(trap, spinning_needs_no_command)
 	}
 	EXPECT_EQ(100, hits);
 	EXPECT_LT(0, page->spin_hits);
-}
-
-/* no way out */
-
-/*
- * mkdir(path) by every way into the kernel there is; rdi, rbx: path. The numbers
- * of the i386 table are its own.
- */
-BOX_PROGRAM(prog_ways_out,
-	"movl $83, %eax\n syscall\n"
-	"movl $39, %eax\n int $0x80\n"
-	"movl $(0x40000000 + 83), %eax\n syscall\n"
-	"movl $39, %eax\n syscall\n");
-
-TEST_F(trap, no_entry_reaches_the_host)
-{
-	struct sandtrap_regs *r = &self->b.ctx.page->regs;
-	char *path = (char *)self->b.file + BOX_DATA_PAGE * BOX_PAGE;
-
-	snprintf(path, 64, "/tmp/sandtrap-trap-test-%d", getpid());
-	BOX_LOAD(&self->b, prog_ways_out);
-	r->rdi = r->rbx = BOX_DATA;
-	r->rsi = r->rcx = 0700;
-	EXPECT_EVENT(SYSCALL);
-	EXPECT_EQ(SYS_mkdir, r->orig_rax);
-	EXPECT_EQ(0, self->b.ctx.page->event_flags);
-	r->rcx = 0700;
-	EXPECT_EVENT(SYSCALL);
-	EXPECT_EQ(39, r->orig_rax);
-	EXPECT_EQ(SANDTRAP_EVENT_F_COMPAT, self->b.ctx.page->event_flags);
-	EXPECT_EVENT(SYSCALL);
-	EXPECT_EQ(0x40000000 + SYS_mkdir, r->orig_rax);
-	EXPECT_EVENT(SYSCALL);
-	EXPECT_EQ(-1, access(path, F_OK));
-	EXPECT_EQ(ENOENT, errno);
-}
-
-/*
- * Into 32-bit mode, where "syscall", "sysenter" and "int $0x80" are other entries.
- * Whichever of them the CPU has must end in an event; then the test continues
- * with the next.
- */
-BOX_PROGRAM(prog_compat,
-	"subq $16, %rsp\n"
-	"movl $0x10000040, (%rsp)\n movl $0x23, 4(%rsp)\n"
-	"ljmp *(%rsp)\n"
-	".org prog_compat + 0x40\n"
-	".code32\n"
-	"jmp *%esi\n"
-	".org prog_compat + 0x50\n"
-	"movl $39, %eax\n int $0x80\n ud2\n"
-	".org prog_compat + 0x60\n"
-	"movl $39, %eax\n movl %ecx, %ebp\n syscall\n ud2\n"
-	".org prog_compat + 0x70\n"
-	"movl $39, %eax\n movl %esp, %ebp\n sysenter\n ud2\n"
-	".code64\n");
-
-TEST_F(trap, no_32_bit_entry_reaches_the_host)
-{
-	static const unsigned int entries[] = { 0x50, 0x60, 0x70 };
-	struct sandtrap_regs *r = &self->b.ctx.page->regs;
-	char *path = (char *)self->b.file + BOX_DATA_PAGE * BOX_PAGE;
-	size_t i;
-	int event;
-
-	snprintf(path, 64, "/tmp/sandtrap-trap-test32-%d", getpid());
-	for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
-		BOX_LOAD(&self->b, prog_compat);
-		r->rbx = BOX_DATA;
-		r->rcx = 0700;
-		r->rsi = BOX_CODE + entries[i];
-		event = box_run(&self->b, &self->b.ctx);
-		EXPECT_TRUE(event == SANDTRAP_EVENT_SYSCALL ||
-			    event == SANDTRAP_EVENT_FAULT);
-		if (event == SANDTRAP_EVENT_SYSCALL) {
-			EXPECT_EQ(39, r->orig_rax);
-			EXPECT_EQ(SANDTRAP_EVENT_F_COMPAT,
-				  self->b.ctx.page->event_flags);
-		}
-		EXPECT_EQ(-1, access(path, F_OK));
-		/* And 64-bit code runs again. */
-		BOX_LOAD(&self->b, prog_registers);
-		EXPECT_EVENT(FAULT);
-		EXPECT_EQ(3, fault(&self->b)->trap_nr);
-	}
-}
-
-TEST_F(trap, vsyscalls_are_faults)
-{
-	static const uint64_t entries[] = {
-		0xffffffffff600000ull, 0xffffffffff600400ull,
-		0xffffffffff600800ull, 0xffffffffff600c00ull,
-		0xffffffffff600001ull,
-	};
-	uint64_t *stack = (void *)(self->b.file + (BOX_STACK_PAGE + 4) * BOX_PAGE - 64);
-	uint64_t *data = (void *)(self->b.file + BOX_DATA_PAGE * BOX_PAGE);
-	struct sandtrap_regs *r = &self->b.ctx.page->regs;
-	size_t i;
-
-	for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
-		BOX_LOAD(&self->b, prog_jump);
-		*stack = BOX_CODE;
-		r->rbx = entries[i];
-		r->rdi = r->rsi = BOX_DATA;
-		data[0] = 0x5555;
-		EXPECT_EVENT(FAULT);
-		EXPECT_EQ(SIGSEGV, fault(&self->b)->signo);
-		EXPECT_EQ(14, fault(&self->b)->trap_nr);
-		EXPECT_EQ(entries[i], fault(&self->b)->cr2);
-		EXPECT_EQ(SANDTRAP_ACCESS_EXECUTE, fault(&self->b)->access);
-		EXPECT_EQ(entries[i], r->rip);
-		EXPECT_EQ(0x5555, data[0]);
-	}
-}
-
-/*
- * From every offset of the stub's page, with registers that would make its calls
- * hurt: a descriptor 0 that is the stub's, kill of this process, an exit.
- */
-static void hostile_registers(struct sandtrap_regs *r, unsigned int offset)
-{
-	r->rip = r->rbx = 0;
-	r->rax = offset % 3 == 0 ? SYS_kill : offset % 3 == 1 ? SYS_exit_group : 60;
-	r->rdi = getpid();
-	r->rsi = SIGKILL;
-	r->rdx = r->r12 = r->r13 = 1;
-	r->rbp = BOX_DATA;
-	r->rsp = BOX_STACK_TOP;
-}
-
-TEST_F(trap, no_offset_of_the_stub_reaches_the_host)
-{
-	struct sandtrap_regs *r = &self->b.ctx.page->regs;
-	unsigned int offset, step;
-	int event;
-
-	for (offset = 0; offset < STUB_SIZE; offset++) {
-		hostile_registers(r, offset);
-		r->rbx = self->b.stubs.base;
-		r->rip = self->b.stubs.base + offset;
-		/* On through the following calls, as a program would. */
-		for (step = 0; step < 4; step++) {
-			event = box_run(&self->b, &self->b.ctx);
-			ASSERT_TRUE(event == SANDTRAP_EVENT_SYSCALL ||
-				    event == SANDTRAP_EVENT_FAULT);
-			r->rax = step;
-		}
-	}
-	/* Neither the stub's server nor the context took notice. */
-	BOX_LOAD(&self->b, prog_syscall);
-	EXPECT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
-			     PROT_READ));
-	EXPECT_EVENT(SYSCALL);
-}
-
-BOX_PROGRAM(prog_write_stub, "movb $0x90, (%rbx)");
-
-TEST_F(trap, stub_cannot_be_written)
-{
-	BOX_LOAD(&self->b, prog_write_stub);
-	self->b.ctx.page->regs.rbx = self->b.stubs.base + STUB_ENTRY;
-	EXPECT_EVENT(FAULT);
-	EXPECT_EQ(SIGSEGV, fault(&self->b)->signo);
-	EXPECT_EQ(SEGV_ACCERR, fault(&self->b)->code);
-	EXPECT_EQ(SANDTRAP_ACCESS_WRITE, fault(&self->b)->access);
-}
-
-/* Signals from outside do nothing to a stub, but SIGKILL. */
-TEST_F(trap, stray_signals_are_ignored)
-{
-	pid_t stub[2];
-	int sig;
-
-	BOX_LOAD(&self->b, prog_syscall);
-	EXPECT_EVENT(SYSCALL);
-	ASSERT_EQ(1, box_stubs(&self->b, stub, 2));
-	for (sig = 1; sig < 65; sig++) {
-		if (sig != SIGKILL && sig != SIGSTOP && sig != 32 && sig != 33) {
-			ASSERT_EQ(0, kill(stub[0], sig));
-		}
-		EXPECT_EVENT(SYSCALL);
-	}
-	ASSERT_EQ(0, kill(stub[0], SIGSTOP));
-	ASSERT_EQ(0, kill(stub[0], SIGCONT));
-	EXPECT_EVENT(SYSCALL);
 }
 
 TEST_HARNESS_MAIN

@@ -180,6 +180,18 @@ static inline struct platform_context *mm_ctx(struct task *t)
  */
 int mm_sync(struct mm *mm, struct task *t);
 
+/*
+ * An operation on the address space failed, and those after it were dropped: what
+ * the program sees is no longer what the pmas say, so it must not run on. Kills
+ * the caller's process and passes the error on.
+ */
+static inline int mm_broken(struct task *t, int err)
+{
+	if (err && t)
+		task_group_exit(t, SIGKILL);
+	return err;
+}
+
 /* mmap.c */
 /**
  * mm_map() - mmap() for the program or the loader, under mm.lock

@@ -106,7 +106,8 @@ struct platform_address_space *mm_address_space(struct mm *mm)
 int mm_sync(struct mm *mm, struct task *t)
 {
 	if (atomic_load(&mm->nr_tasks) > 1)
-		return address_space_flush(mm->as, mm_ctx(t));
+		return mm_broken(t, address_space_flush(mm->as,
+							mm_ctx(t)));
 	if (t)
 		mm->unflushed = t->ctx;
 	return 0;

@@ -150,13 +150,13 @@ int pma_map(struct mm *mm, struct task *t, struct pma *p)
 						      p->end - p->start) :
 				  0;
 		p->mapped = false;
-		return err;
+		return mm_broken(t, err);
 	}
 	err = address_space_map_file(mm->as, mm_ctx(t), p->start, fd, p->off,
 				     p->end - p->start, prot, false);
 	if (!err)
 		p->mapped = true;
-	return err;
+	return mm_broken(t, err);
 }
 
 int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
@@ -174,8 +174,8 @@ int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 	     p = RB_NEXT(pma_tree, &mm->pmas, p))
 		mapped |= p->mapped;
 	if (mapped) {
-		err = address_space_unmap(mm->as, mm_ctx(t), start,
-					  end - start);
+		err = mm_broken(t, address_space_unmap(mm->as, mm_ctx(t),
+						       start, end - start));
 		if (!err)
 			err = mm_sync(mm, t);
 		/* While the program may see the pages they stay ours. */

@@ -49,6 +49,16 @@ measure()
 	sed 's/^/# /' "$work/stderr"
 }
 
+# What one CPU may cost, in native calls. 6.12's scheduler executes more
+# instructions for the two switches of tasks that are nearly all of it.
+one_cpu_limit()
+{
+	case $1 in
+	6.1) echo 30 ;;
+	*) echo 34 ;;
+	esac
+}
+
 two_cpus='native > 0 && sandtrap > 0 && sandtrap <= 6 * native'
 echo "TAP version 13"
 for kernel in ${KERNELS:-6.1 6.12}; do
@@ -62,8 +72,9 @@ for kernel in ${KERNELS:-6.1 6.12}; do
 	done
 	test_that other_tasks_execute_not_one_instruction_more icount \
 		'native > 0 && without > 0 && native == without'
-	test_that one_cpu_at_most_30_times_native icount \
-		'native > 0 && sandtrap > 0 && sandtrap <= 30 * native'
+	limit=$(one_cpu_limit "$kernel")
+	test_that "one_cpu_at_most_${limit}_times_native" icount \
+		"native > 0 && sandtrap > 0 && sandtrap <= $limit * native"
 	test_that one_cpu_better_than_ptrace icount 'sandtrap > 0 && sandtrap < ptrace'
 	test_that two_cpus_at_most_6_times_native smp2 "$two_cpus"
 	test_that two_cpus_20_times_cheaper_than_ptrace smp2 'sandtrap > 0 && 20 * sandtrap <= ptrace'

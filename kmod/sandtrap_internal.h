@@ -97,6 +97,7 @@ struct sandtrap_instance {
 
 struct sandtrap_space {
 	struct kref ref;
+	struct rcu_head rcu;
 	struct sandtrap_instance *inst;
 	struct list_head node; /* protected by inst->lock */
 	wait_queue_head_t wq; /* the server */

@@ -17,6 +17,17 @@
 #include "sandtrap_internal.h"
 #include "trace.h"
 
+static void space_free_rcu(struct rcu_head *rcu)
+{
+	struct sandtrap_space *space =
+		container_of(rcu, struct sandtrap_space, rcu);
+
+	if (space->server)
+		put_task_struct(space->server);
+	kfree(space);
+}
+
+/* Who found a thread under RCU may look at its space and that one's server. */
 static void space_free(struct kref *ref)
 {
 	struct sandtrap_space *space =
@@ -26,12 +37,10 @@ static void space_free(struct kref *ref)
 	list_del(&space->node);
 	spin_unlock(&space->inst->lock);
 
-	if (space->server)
-		put_task_struct(space->server);
 	if (space->mm)
 		mmdrop(space->mm);
 	sandtrap_instance_put(space->inst);
-	kfree(space);
+	call_rcu(&space->rcu, space_free_rcu);
 }
 
 void sandtrap_space_put(struct sandtrap_space *space)

@@ -325,6 +325,19 @@ static void serve_request(struct sandtrap_space *space)
 	wake_up_all(&space->batch_wq);
 }
 
+/*
+ * Files that were unmapped are closed on the way to user mode, where the server
+ * seldom goes. Has it go there and come back with the same call.
+ */
+static bool closing_files(void)
+{
+	if (!task_work_pending(current))
+		return false;
+	/* What makes the kernel look at -ERESTARTNOINTR. */
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
+	return true;
+}
+
 long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 {
 	u32 id = 0;
@@ -351,6 +364,8 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 		if (id)
 			return id;
 		serve_request(space);
+		if (closing_files())
+			return -ERESTARTNOINTR;
 	}
 	sandtrap_space_dead(space);
 	return -ESRCH;

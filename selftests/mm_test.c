@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -257,6 +258,38 @@ TEST_F(mm, descriptors_may_be_closed_afterwards)
 	self->b.ctx.page->regs.rbx = BOX_FREE;
 	BOX_LOAD(&self->b, prog_read);
 	EXPECT_EVENT(SYSCALL);
+}
+
+/* The last mapping of a file goes: the file is closed, though nothing runs. */
+TEST_F(mm, an_unmapped_file_is_closed)
+{
+	char path[] = "/tmp/sandtrap-mm-XXXXXX";
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP, .prot = PROT_READ, .addr = BOX_FREE,
+		.len = BOX_PAGE, .fd = mkstemp(path),
+	};
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg), .ops = (uintptr_t)&op, .nr_ops = 1,
+	};
+	int fd, i;
+
+	ASSERT_LE(0, op.fd);
+	ASSERT_EQ(0, ftruncate(op.fd, BOX_PAGE));
+	ASSERT_EQ(0, flock(op.fd, LOCK_EX));
+	ASSERT_EQ(0, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	close(op.fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	unlink(path);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, flock(fd, LOCK_EX | LOCK_NB));
+	ASSERT_EQ(0, box_unmap(self->b.as, BOX_FREE, BOX_PAGE));
+	for (i = 0; i < 5000 && flock(fd, LOCK_EX | LOCK_NB); i++)
+		usleep(1000);
+	EXPECT_EQ(0, flock(fd, LOCK_EX | LOCK_NB));
+	close(fd);
+	/* The server came back. */
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1,
+			     PROT_READ));
 }
 
 BOX_PROGRAM(prog_poll, "1: movq (%rbx), %rcx\n testq %rcx, %rcx\n jz 1b\n syscall");

@@ -59,10 +59,22 @@ static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
 
 	if (likely(!thr) || !thr->in_program)
 		return;
+/*
+ * Some force a signal where nobody may wait for a sentry: for a hardware memory
+ * error the kernel holds a mutex, a page and perhaps the mmap lock, and for a #VC
+ * that it cannot handle interrupts are off. The original kills the stub.
+ */
+static __always_inline bool may_wait(const struct kernel_siginfo *info)
+{
+	return !irqs_disabled() &&
+	       !(info->si_signo == SIGBUS && (info->si_code == BUS_MCEERR_AR ||
+					      info->si_code == BUS_MCEERR_AO));
+}
+
 	info = (void *)ftrace_regs_get_argument(fregs, 0);
 	if (ftrace_regs_get_argument(fregs, 1) != (unsigned long)current ||
 	    (u32)ftrace_regs_get_argument(fregs, 2) != HANDLER_CURRENT ||
-	    info->si_signo == SIGKILL)
+	    info->si_signo == SIGKILL || !may_wait(info))
 		return;
 	redirect(fregs, sandtrap_trap_fault);
 }

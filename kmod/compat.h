@@ -38,6 +38,11 @@
 #define SANDTRAP_FTRACE_SAVE_REGS FTRACE_OPS_FL_SAVE_REGS
 #endif
 
+/* ptrace can get and set the syscall user dispatch of a task since 6.4. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#define SANDTRAP_PTRACE_SEES_DISPATCH
+#endif
+
 /* Flags of a mapping are changed through helpers since 6.3. */
 
 static inline void sandtrap_vma_flags(struct vm_area_struct *vma,

@@ -11,6 +11,9 @@
  *   emulate_vsyscall		an execution fault in the vsyscall page: refused
  *				to our tasks, so it is a fault like any other
  *
+ *   syscall_user_dispatch_{get,set}_config	(since 6.4) ptrace looks at, or
+ *				changes, the dispatch of a task: refused for ours
+ *
  * A forced signal is taken only if it goes to the running task, while that runs
  * program code, and if a handler would get it: those that are meant to kill
  * (seccomp, SIGKILL, a broken exception return) go to the original.
@@ -37,6 +40,12 @@ static bool refuse_vsyscall(unsigned long error_code, struct pt_regs *regs,
 	return false;
 }
 
+static int refuse_config(struct task_struct *task, unsigned long size,
+			 void __user *data)
+{
+	return -EPERM;
+}
+
 static void notrace redirect(struct ftrace_regs *fregs, void *to)
 {
 	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)to);
@@ -50,15 +59,6 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, sandtrap_trap_syscall);
 }
 
-static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
-				 struct ftrace_ops *ops,
-				 struct ftrace_regs *fregs)
-{
-	struct sandtrap_thread *thr = sandtrap_current();
-	struct kernel_siginfo *info;
-
-	if (likely(!thr) || !thr->in_program)
-		return;
 /*
  * Some force a signal where nobody may wait for a sentry: for a hardware memory
  * error the kernel holds a mutex, a page and perhaps the mmap lock, and for a #VC
@@ -71,6 +71,15 @@ static __always_inline bool may_wait(const struct kernel_siginfo *info)
 					      info->si_code == BUS_MCEERR_AO));
 }
 
+static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
+				 struct ftrace_ops *ops,
+				 struct ftrace_regs *fregs)
+{
+	struct sandtrap_thread *thr = sandtrap_current();
+	struct kernel_siginfo *info;
+
+	if (likely(!thr) || !thr->in_program)
+		return;
 	info = (void *)ftrace_regs_get_argument(fregs, 0);
 	if (ftrace_regs_get_argument(fregs, 1) != (unsigned long)current ||
 	    (u32)ftrace_regs_get_argument(fregs, 2) != HANDLER_CURRENT ||
@@ -85,6 +94,20 @@ static void notrace on_vsyscall(unsigned long ip, unsigned long parent_ip,
 {
 	if (sandtrap_current())
 		redirect(fregs, refuse_vsyscall);
+}
+
+/*
+ * What ptrace would tell is the address of an object of ours, and a task whose
+ * dispatch it took away would never be let go of.
+ */
+static void __maybe_unused notrace
+on_config(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
+	  struct ftrace_regs *fregs)
+{
+	struct task_struct *task = (void *)ftrace_regs_get_argument(fregs, 0);
+
+	if (sandtrap_thread_of(task))
+		redirect(fregs, refuse_config);
 }
 
 struct sandtrap_hook {
@@ -109,6 +132,10 @@ static struct sandtrap_hook hooks[] = {
 	HOOK("syscall_user_dispatch", on_syscall),
 	HOOK("force_sig_info_to_task", on_force_sig),
 	HOOK("emulate_vsyscall", on_vsyscall),
+#ifdef SANDTRAP_PTRACE_SEES_DISPATCH
+	HOOK("syscall_user_dispatch_get_config", on_config),
+	HOOK("syscall_user_dispatch_set_config", on_config),
+#endif
 };
 
 static int hook_register(struct sandtrap_hook *hook)

@@ -192,17 +192,23 @@ struct sandtrap_thread {
 };
 
 /*
- * The thread of the running task, or NULL. O(1), and cannot be forged: user
- * space can put only user addresses into the selector (prctl and ptrace check
- * that), and none at all without the work bit.
+ * The thread of a task that runs or cannot run, or NULL. O(1), and cannot be
+ * forged: user space can put only user addresses into the selector (prctl and
+ * ptrace check that), and none at all without the work bit.
  */
-static __always_inline struct sandtrap_thread *sandtrap_current(void)
+static __always_inline struct sandtrap_thread *
+sandtrap_thread_of(struct task_struct *task)
 {
-	unsigned long p = (unsigned long __force)current->syscall_dispatch.selector;
+	unsigned long p = (unsigned long __force)task->syscall_dispatch.selector;
 
-	if ((long)p >= 0 || !test_syscall_work(SYSCALL_USER_DISPATCH))
+	if ((long)p >= 0 || !test_task_syscall_work(task, SYSCALL_USER_DISPATCH))
 		return NULL;
 	return (struct sandtrap_thread *)p;
+}
+
+static __always_inline struct sandtrap_thread *sandtrap_current(void)
+{
+	return sandtrap_thread_of(current);
 }
 
 /* main.c */

@@ -62,9 +62,18 @@ class Terminal:
             at = self.seen.find(text, self.matched)
             if at >= 0:
                 self.matched = at + len(text)
+                self.settle()
                 return
             if not self.read_some():
                 raise EOFError
+
+    def settle(self):
+        # The rest of a line may follow what was waited for, in a piece of its own:
+        # a user answers when the program has fallen silent.
+        quiet = 1.0 if os.environ.get("SANDTRAP_VM") else 0.1
+        while select.select([self.fd], [], [], quiet)[0]:
+            if not self.read_some():
+                return
 
     def send(self, data):
         while data:

@@ -154,7 +154,7 @@ def talk(steps, *argv):
             if steps and steps[0][0] in out: os.write(fd, steps.pop(0)[1])
     except OSError: pass
     print(out, os.waitpid(pid, 0)[1], flush=True); os.close(fd)
-talk([(b"rdy", b"abc\n"), (b"got abc", b"\x03")], "sh", "-c", "tty | cut -c 1-9; echo rdy; read x; echo got $x; exec sleep 100")
+talk([(b"rdy\r\n", b"abc\n"), (b"got abc\r\n", b"\x03")], "sh", "-c", "tty | cut -c 1-9; echo rdy; read x; echo got $x; exec sleep 100")
 talk([(b"hi", b"xyz\n")], "python3", "-c", "f = open(\"/dev/tty\", \"r+b\", buffering=0); f.write(b\"hi\"); print(f.read(4))")
 '
 

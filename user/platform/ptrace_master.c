@@ -368,13 +368,18 @@ static int make_template(struct ptrace_platform *p)
 	return 0;
 }
 
-/* Orphans are traced by threads that never came back for them. */
+/*
+ * Orphans are traced by threads that never came back for them. Those threads
+ * may be ending right now and take themselves off the list: the lock they do it
+ * under is held over the waits, which are for processes that have been killed.
+ */
 static void reap_orphans(struct ptrace_platform *p)
 {
 	struct ptrace_tracer *tracer;
 	struct ptrace_thread *t;
 	int status;
 
+	pthread_mutex_lock(&p->exit_lock);
 	LIST_FOREACH(tracer, &p->tracers, link) {
 		while ((t = LIST_FIRST(&tracer->threads))) {
 			while (!ptrace_wait(t->tid, &status))
@@ -383,6 +388,7 @@ static void reap_orphans(struct ptrace_platform *p)
 			free(t);
 		}
 	}
+	pthread_mutex_unlock(&p->exit_lock);
 }
 
 /* Only here do processes die that a thread of another tracer may still be in. */

@@ -167,7 +167,7 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 	ctx = kzalloc(sizeof(*ctx), GFP_KERNEL_ACCOUNT);
 	if (!ctx)
 		return NULL;
-	ctx->page = vmalloc_user(sandtrap_context_size());
+	ctx->page = sandtrap_shared_alloc(sandtrap_context_size());
 	ctx->fpu = sandtrap_fpu_copy_new();
 	if (!ctx->page || !ctx->fpu) {
 		vfree(ctx->page);

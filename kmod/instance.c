@@ -6,7 +6,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include <asm/cpufeature.h>
 
@@ -158,10 +157,7 @@ static int context_mmap(struct sandtrap_instance *inst,
 	if (!ctx)
 		return -ENOENT;
 
-	/* A forked child of the sentry is not the sentry. */
-	sandtrap_vma_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
-			   VM_MAYEXEC);
-	err = remap_vmalloc_range(vma, ctx->page, 0);
+	err = sandtrap_shared_mmap(vma, ctx->page, 0);
 	sandtrap_context_put(ctx);
 	return err;
 }

@@ -40,9 +40,9 @@ static size_t entries_size(u32 nr)
 static int ring_install(struct sandtrap_ring *ring, u32 nr)
 {
 	struct sandtrap_ring tmp = {
-		.producer = vmalloc_user(PAGE_SIZE),
-		.consumer = vmalloc_user(PAGE_SIZE),
-		.entries = vmalloc_user(entries_size(nr)),
+		.producer = sandtrap_shared_alloc(PAGE_SIZE),
+		.consumer = sandtrap_shared_alloc(PAGE_SIZE),
+		.entries = sandtrap_shared_alloc(entries_size(nr)),
 	};
 	int err = -ENOMEM;
 
@@ -186,9 +186,7 @@ static int map_read_only(struct vm_area_struct *vma, void *mem)
 {
 	if (vma->vm_flags & VM_WRITE)
 		return -EPERM;
-	sandtrap_vma_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
-			   VM_MAYWRITE | VM_MAYEXEC);
-	return remap_vmalloc_range(vma, mem, 0);
+	return sandtrap_shared_mmap(vma, mem, VM_MAYWRITE);
 }
 
 int sandtrap_ring_mmap(struct sandtrap_instance *inst,
@@ -204,10 +202,7 @@ int sandtrap_ring_mmap(struct sandtrap_instance *inst,
 	case SANDTRAP_OFF_ENTRIES:
 		return map_read_only(vma, ring->entries);
 	case SANDTRAP_OFF_CONSUMER:
-		sandtrap_vma_flags(vma,
-				   VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP,
-				   VM_MAYEXEC);
-		return remap_vmalloc_range(vma, ring->consumer, 0);
+		return sandtrap_shared_mmap(vma, ring->consumer, 0);
 	default:
 		return -EINVAL;
 	}

@@ -39,7 +39,7 @@
 
 #include "uapi/sandtrap.h"
 
-#define SANDTRAP_MAX_CONTEXTS (1u << 20)
+#define SANDTRAP_MAX_CONTEXTS (1u << 16)
 #define SANDTRAP_MAX_MEM_OPS 64u
 #define SANDTRAP_MAX_SPIN_NS 1000000u
 #define SANDTRAP_MAX_RING_ENTRIES (1u << 16)
@@ -294,6 +294,11 @@ int sandtrap_batch_run(struct sandtrap_batch *batch,
 u32 sandtrap_batch_done(const struct sandtrap_batch *batch);
 int sandtrap_copy(struct sandtrap_space *space, void *arg);
 int sandtrap_atomic(struct sandtrap_space *space, void *arg);
+
+/* shared.c */
+void *sandtrap_shared_alloc(size_t size);
+int sandtrap_shared_mmap(struct vm_area_struct *vma, void *mem,
+			 unsigned long forbid);
 
 /* state.c */
 void *sandtrap_fpu_copy_new(void);

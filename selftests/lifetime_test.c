@@ -8,14 +8,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -450,6 +453,107 @@ TEST_F(lifetime, a_forked_child_holds_nothing_it_could_use)
 	/* Its exit is not the owner's. */
 	EXPECT_EVENT(SYSCALL);
 	EXPECT_FALSE(box_gone(stub, 10));
+}
+
+/* control groups */
+
+struct cgroup {
+	char mount[32];
+	char dir[64];
+};
+
+static int cgroup_write(const char *dir, const char *file, const char *text)
+{
+	char path[128];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* The number behind @key in a file of the group; -1 if there is none. */
+static long cgroup_read(const struct cgroup *cg, const char *file, const char *key)
+{
+	char path[128], line[128];
+	size_t len = strlen(key);
+	long value = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", cg->dir, file);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, key, len))
+			value = atol(line + len);
+	}
+	if (f)
+		fclose(f);
+	return value;
+}
+
+/* A group below the root of a private mount. 0 or -errno. */
+static int cgroup_make(struct cgroup *cg, const char *controller)
+{
+	strcpy(cg->mount, "/tmp/sandtrap-cg-XXXXXX");
+	if (!mkdtemp(cg->mount))
+		return -errno;
+	snprintf(cg->dir, sizeof(cg->dir), "%s/sandtrap", cg->mount);
+	if (unshare(CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", cg->mount, "cgroup2", 0, NULL))
+		return -errno;
+	if (controller && cgroup_write(cg->mount, "cgroup.subtree_control", controller))
+		return -ENOENT;
+	return mkdir(cg->dir, 0700) && errno != EEXIST ? -errno : 0;
+}
+
+/* Who is in it goes back first. */
+static void cgroup_remove(struct cgroup *cg)
+{
+	rmdir(cg->dir);
+	umount2(cg->mount, MNT_DETACH);
+	rmdir(cg->mount);
+}
+
+static void fill_with_contexts(struct box *b, int n)
+{
+	struct sandtrap_new_context arg;
+
+	while (n--) {
+		arg = (struct sandtrap_new_context){
+			.size = sizeof(arg), .address_space = -1,
+		};
+		if (ioctl(b->fd, SANDTRAP_NEW_CONTEXT, &arg))
+			break;
+	}
+}
+
+/* What users make the kernel allocate is theirs to pay for. */
+TEST_F(lifetime, contexts_are_charged_to_their_maker)
+{
+	struct sandtrap_ring_setup ring = {
+		.size = sizeof(ring), .entries = self->b.info.out_max_ring_entries,
+	};
+	struct cgroup cg;
+	long want = 1000l * self->b.info.out_context_size, before, after;
+
+	if (geteuid() || cgroup_make(&cg, "+memory"))
+		SKIP(return, "this machine has no cgroup2 with memory for us: run as root");
+	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", "0"));
+	before = cgroup_read(&cg, "memory.current", "");
+	fill_with_contexts(&self->b, 1000);
+	after = cgroup_read(&cg, "memory.current", "");
+	EXPECT_LE(want, after - before);
+	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_RING_SETUP, &ring));
+	before = cgroup_read(&cg, "memory.current", "");
+	EXPECT_LE((long)ring.out_entries_size * 9 / 10, before - after);
+	cgroup_write(cg.mount, "cgroup.procs", "0");
+	cgroup_remove(&cg);
 }
 
 /* the module */

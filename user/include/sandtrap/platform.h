@@ -82,6 +82,7 @@ enum platform_event_kind {
 /* struct platform_event.flags */
 #define PLATFORM_EVENT_COMPAT 1u /* syscall by int 0x80 or a 32-bit entry */
 #define PLATFORM_EVENT_TRAP_VALID 2u /* trap_nr, error_code, cr2 are exact */
+#define PLATFORM_EVENT_CAN_BE_PATCHED 4u /* syscall that trapped, see usertrap_entry */
 
 /**
  * struct platform_event - what context_switch() reports; owned by the caller
@@ -310,7 +311,24 @@ struct platform_ops {
  * @min_user_address: lowest address that can be mapped
  * @max_user_address: first address that cannot
  * @concurrency_count: contexts that can really run at once; INT_MAX: no limit
+ * @usertrap_entry: address, the same in all address spaces, that the program may
+ *	jump to instead of executing a system call instruction; 0: there is none
  * @vdso: where the vDSO is
+ *
+ * A jump to @usertrap_entry is a PLATFORM_SYSCALL without the cost of a trap. It
+ * takes the number and the arguments in the registers of the instruction, and in
+ * rcx the address behind a syscall instruction. All other registers and flags are
+ * the program's; r11 may hold anything. Neither the stack nor what is below it is
+ * used. The event is that of the instruction in front of rcx, and returns to rcx; a
+ * thread for which the platform cannot do this is sent to that instruction.
+ *
+ * With @usertrap_entry, an event that came by a trap of the instruction has
+ * PLATFORM_EVENT_CAN_BE_PATCHED set. It is a hint: the sentry may rewrite the code
+ * in front of the instruction, on the context's own thread, before it handles the
+ * call. Whether and how is its own affair, as it owns the pages (see
+ * user/platform/usertrap.h). A context may then be found in what the sentry wrote:
+ * the platform reports that rip as it is. What the entry is called with is hostile
+ * like everything that comes from the program.
  *
  * Constant for the platform's life. A platform embeds this as its first
  * member. A sentry reads the members and calls the functions below.
@@ -329,6 +347,7 @@ struct platform {
 	uint64_t min_user_address;
 	uint64_t max_user_address;
 	int concurrency_count;
+	uint64_t usertrap_entry;
 	struct platform_vdso vdso;
 };
 

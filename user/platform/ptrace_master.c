@@ -371,7 +371,7 @@ static int make_template(struct ptrace_platform *p)
 /*
  * Orphans are traced by threads that never came back for them. Those threads
  * may be ending right now and take themselves off the list: the lock they do it
- * under is held over the waits, which are for processes that have been killed.
+ * under is held by the thread that releases the platform and waits for this one.
  */
 static void reap_orphans(struct ptrace_platform *p)
 {
@@ -379,7 +379,6 @@ static void reap_orphans(struct ptrace_platform *p)
 	struct ptrace_thread *t;
 	int status;
 
-	pthread_mutex_lock(&p->exit_lock);
 	LIST_FOREACH(tracer, &p->tracers, link) {
 		while ((t = LIST_FIRST(&tracer->threads))) {
 			while (!ptrace_wait(t->tid, &status))
@@ -388,7 +387,6 @@ static void reap_orphans(struct ptrace_platform *p)
 			free(t);
 		}
 	}
-	pthread_mutex_unlock(&p->exit_lock);
 }
 
 /* Only here do processes die that a thread of another tracer may still be in. */

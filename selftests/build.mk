@@ -3,7 +3,7 @@
 # build.mk - flags of single test programs
 
 # Static: nothing but the measured loop runs, and a sandbox starts faster.
-$(BUILD)/selftests/bench/getpid: PROG_CFLAGS := -static
+$(BUILD)/selftests/bench/%: PROG_CFLAGS := -static
 $(BUILD)/selftests/torture/busy: PROG_CFLAGS := -static
 
 # Alone in a root directory, and below 4 GiB.

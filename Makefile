@@ -211,7 +211,7 @@ VM_ENV = BUILD=$(BUILD_ABS) KERNEL_DIR=$(KERNEL_DIR_ABS)
 VM_FLAGS = --kernel $(KERNEL) --smp $(SMP) --timeout $(TIMEOUT) $(if $(filter 1,$(ICOUNT)),--icount) \
 	$(if $(MEM),--mem $(MEM)) $(if $(filter 1,$(NO_MODULE)),--no-module)
 
-.PHONY: vm check checks demo bench torture
+.PHONY: vm check checks demo bench bench-check bench-markdown torture
 # CMD reaches the guest's shell as it was typed: make expands nothing in it.
 vm:
 	$(if $(value CMD),,$(error say what to run: make vm CMD='uname -a' [KERNEL=6.12] [SMP=n] [ICOUNT=1] [TIMEOUT=s]))
@@ -230,9 +230,18 @@ demo: need-deps
 	@+$(MAKE) --no-print-directory lib sandrun kmod KERNELS=6.1
 	@$(VM_ENV) selftests/demo
 
+# ROUNDS, ROWS, PLATFORMS and MACHINES reach it in the environment.
 bench: need-deps
-	@+$(MAKE) --no-print-directory all
-	@$(VM_ENV) selftests/bench/run
+	@+$(MAKE) --no-print-directory sandrun kmod progs KERNELS=$(KERNEL)
+	@$(VM_ENV) KERNEL=$(KERNEL) selftests/bench/bench
+
+# Holds the figures of the last run against what is promised.
+bench-check:
+	@$(VM_ENV) selftests/bench/check
+
+# The tables of the last run, for README.md.
+bench-markdown:
+	@$(VM_ENV) selftests/bench/report.py --markdown $(BUILD)/bench/results.json
 
 torture: need-deps
 	@+$(MAKE) --no-print-directory all
@@ -288,7 +297,10 @@ help:
 	@echo 'check                  all tests, on the host and in the VM on every supported kernel'
 	@echo 'checks                 the static checks alone'
 	@echo 'vm CMD=...             run a command in the VM (KERNEL= SMP= ICOUNT=1 TIMEOUT= MEM= NO_MODULE=1)'
-	@echo 'bench                  measure the cost of a trapped system call'
+	@echo 'bench                  measure native, all platforms and runsc, here and in the VM'
+	@echo '                       (ROUNDS=5 ROWS="getpid* start" PLATFORMS="ptrace" MACHINES=host|vm|all)'
+	@echo 'bench-check            hold the last results of bench against the promised ratios'
+	@echo 'bench-markdown         print the last results of bench as the tables of README.md'
 	@echo 'torture                start and kill sandboxes at random moments, at length'
 	@echo 'compile_commands.json  for clangd and other tools, below the build directory'
 	@echo 'install                into DESTDIR/PREFIX, modules into /lib/modules/VERSION/updates'

@@ -41,6 +41,9 @@ struct file_mmap {
  * @readv: read into sentry memory; @off: file offset, or -1 for "at the
  *	position" (pipes and the like ignore it). Blocks unless O_NONBLOCK.
  * @writev: likewise
+ * @user_io: read, or with @write write, all of @iov, which are program addresses,
+ *	in one operation: where the pieces of a vector must not be told apart
+ *	(messages). NULL: readv and writev on pinned pieces.
  * @llseek, @ioctl (argument is a program address), @getdents, @fsync, @fstat, @truncate: as the
  *	system calls; NULL gives ESPIPE, ENOTTY, ENOTDIR, EINVAL
  * @poll: events ready now. With @w: put @w on the queues that tell of changes (removed by
@@ -61,6 +64,8 @@ struct file_ops {
 			 const struct iovec *iov, int cnt, off_t off);
 	ssize_t (*writev)(struct task *t, struct file *f,
 			  const struct iovec *iov, int cnt, off_t off);
+	ssize_t (*user_io)(struct task *t, struct file *f,
+			   const struct iovec *iov, int cnt, bool write);
 	off_t (*llseek)(struct task *t, struct file *f, off_t off, int whence);
 	long (*ioctl)(struct task *t, struct file *f, unsigned int cmd,
 		      uint64_t arg);

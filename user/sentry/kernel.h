@@ -10,7 +10,7 @@
  *   thread_group.lock     signals of a thread group, its thread list
  *   sighand.lock          signal dispositions
  *   fd_table.lock         descriptors
- *   file locks            pipe, epoll, ... (each names its own order in fs/)
+ *   file locks            pipe, epoll, sockets (each names its own order)
  *   futex bucket lock     futex waiters by key; two of them by address
  *   mm.lock               VMAs and page mappings of one mm
  *   memory_file.lock      allocator of the memory file
@@ -57,6 +57,7 @@ static inline uint64_t page_up(uint64_t x)
 }
 
 struct memory_file;
+struct net; /* socket/ */
 struct task;
 struct tid_table; /* task/ */
 struct vfs; /* fs/ */
@@ -66,6 +67,7 @@ struct vfs; /* fs/ */
  * @platform: what runs the programs
  * @memory_file: holds every anonymous and private page
  * @vfs: mounts and root, owned by fs/
+ * @net: names and ports of sockets, owned by socket/
  * @tasks_lock: see the lock order
  * @tids: thread ids -> tasks, owned by task/; protected by @tasks_lock
  * @init: first task; its thread group's end ends the sandbox
@@ -81,6 +83,7 @@ struct kernel {
 	struct platform *platform;
 	struct memory_file *memory_file;
 	struct vfs *vfs;
+	struct net *net;
 	pthread_mutex_t tasks_lock;
 	struct tid_table *tids;
 	struct task *init;

@@ -11,6 +11,7 @@
 
 #include "sentry/fs.h"
 #include "sentry/mm.h"
+#include "sentry/socket.h"
 #include "sentry/task.h"
 
 /* As execvp(3) and the shells have it. */
@@ -105,6 +106,8 @@ static int kernel_init(struct kernel *k, const struct sentry_options *opts)
 	err = memory_file_create(&k->memory_file);
 	if (!err)
 		err = vfs_init(k, opts->root);
+	if (!err)
+		err = net_create(k);
 	return err ? err : create_init(k, opts);
 }
 
@@ -138,6 +141,7 @@ void sentry_release(struct sentry *s)
 	struct kernel *k = &s->kernel;
 
 	tasks_release(k);
+	net_destroy(k);
 	if (k->vfs)
 		vfs_destroy(k);
 	if (k->memory_file)

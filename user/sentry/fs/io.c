@@ -82,6 +82,9 @@ static long do_rw(struct task *t, const uint64_t *args, bool write, off_t off)
 		return err;
 	if (off >= 0 && !f->ops->llseek)
 		n = -ESPIPE;
+	else if (f->ops->user_io)
+		n = f->ops->user_io(t, f, &(struct iovec){ (void *)args[1], len },
+				    1, write);
 	else
 		n = io_range(t, f, args[1], len, write, off);
 	file_put(f);
@@ -231,7 +234,9 @@ static long do_rwv(struct task *t, const uint64_t *args, bool write, off_t off)
 	n = iov ? import_iovec(t, iov, args[1], cnt) : -ENOMEM;
 	if (!n && off >= 0 && !f->ops->llseek)
 		n = -ESPIPE;
-	if (!n && cnt == 1)
+	if (!n && f->ops->user_io)
+		n = f->ops->user_io(t, f, iov, (int)cnt, write);
+	else if (!n && cnt == 1)
 		n = io_range(t, f, (uint64_t)iov->iov_base, iov->iov_len,
 			     write, off);
 	else if (!n)

@@ -389,17 +389,31 @@ static int wait_event_seq(struct sandtrap_context *ctx, u32 seq,
 }
 
 /* After this nobody but us knows @req. */
-static void request_finish(struct sandtrap_context *ctx,
-			   struct sandtrap_request *req)
+static void pull_finish(struct sandtrap_context *ctx,
+			struct sandtrap_request *req)
 {
-	if (cmpxchg(&ctx->req, req, NULL) == req) {
-		if (req->batch)
-			sandtrap_space_end_batch(ctx->space);
+	if (cmpxchg(&ctx->req, req, NULL) == req)
 		return;
-	}
 	/* The thread is at it, and will not be long. It does not always wake us. */
 	while (!smp_load_acquire(&req->done))
 		schedule_timeout_uninterruptible(1);
+}
+
+/* Withdraws @req, or sees it done, unless we are killed. */
+static int batch_finish(struct sandtrap_context *ctx,
+			struct sandtrap_request *req)
+{
+	struct sandtrap_space *space = ctx->space;
+
+	if (smp_load_acquire(&req->done))
+		return 0;
+	if (cmpxchg(&ctx->req, req, NULL) == req) {
+		sandtrap_space_end_batch(space);
+		sandtrap_batch_put(req->batch);
+		return 0;
+	}
+	return wait_event_killable(space->batch_wq,
+				   smp_load_acquire(&req->done)) ? -EINTR : 0;
 }
 
 /* Has the stopped thread do @req; returns what became of the waiting. */
@@ -412,7 +426,10 @@ static int context_request(struct sandtrap_context *ctx, u32 seq,
 	smp_store_release(&ctx->req, req);
 	context_handoff(ctx);
 	err = wait_event_seq(ctx, seq, req, NULL);
-	request_finish(ctx, req);
+	if (!req->batch)
+		pull_finish(ctx, req);
+	else if (batch_finish(ctx, req))
+		err = -EINTR;
 	WRITE_ONCE(ctx->waiter, NULL);
 	return err;
 }
@@ -434,23 +451,27 @@ static int run_plain(struct sandtrap_context *ctx, u32 seq)
 static int run_batch(struct sandtrap_context *ctx, struct sandtrap_run *a,
 		     struct sandtrap_run __user *uarg)
 {
-	struct sandtrap_request req = { .resume = true };
-	int err;
+	struct sandtrap_batch *batch;
+	int err, op_error;
 
 	if (!context_stopped(ctx) || a->seq != READ_ONCE(ctx->seq))
 		return -EINVAL;
-	req.batch = sandtrap_batch_new(a->ops, a->nr_ops);
-	if (IS_ERR(req.batch))
-		return PTR_ERR(req.batch);
+	batch = sandtrap_batch_new(a->ops, a->nr_ops);
+	if (IS_ERR(batch))
+		return PTR_ERR(batch);
 
+	batch->req.resume = true;
 	err = sandtrap_space_begin_batch(ctx->space);
-	if (!err)
-		err = context_request(ctx, a->seq, &req);
-	if (put_user(sandtrap_batch_done(req.batch), &uarg->out_ops_done) ||
-	    put_user((u32)-req.error, &uarg->out_op_error))
+	if (!err) {
+		kref_get(&batch->ref);
+		err = context_request(ctx, a->seq, &batch->req);
+	}
+	op_error = READ_ONCE(batch->req.error);
+	if (put_user(READ_ONCE(batch->done), &uarg->out_ops_done) ||
+	    put_user((u32)-op_error, &uarg->out_op_error))
 		err = err ?: -EFAULT;
-	sandtrap_batch_free(req.batch);
-	return req.error ?: err;
+	sandtrap_batch_put(batch);
+	return op_error ?: err;
 }
 
 int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)

@@ -17,15 +17,6 @@
 #include "sandtrap_internal.h"
 #include "trace.h"
 
-struct sandtrap_batch {
-	u32 nr;
-	u32 done;
-	struct sandtrap_batch_op {
-		struct sandtrap_mem_op op;
-		struct file *file;
-	} ops[];
-};
-
 /* The one gate for ranges of an address space. */
 static bool range_ok(u64 addr, u64 len)
 {
@@ -78,6 +69,8 @@ struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr)
 	batch = kzalloc(struct_size(batch, ops, nr), GFP_KERNEL_ACCOUNT);
 	if (!batch)
 		return ERR_PTR(-ENOMEM);
+	kref_init(&batch->ref);
+	batch->req.batch = batch;
 	for (i = 0; i < nr; i++) {
 		batch->nr = i + 1;
 		err = -EFAULT;
@@ -85,15 +78,17 @@ struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr)
 				    sizeof(uops[i])))
 			err = prepare_op(&batch->ops[i]);
 		if (err) {
-			sandtrap_batch_free(batch);
+			sandtrap_batch_put(batch);
 			return ERR_PTR(err);
 		}
 	}
 	return batch;
 }
 
-void sandtrap_batch_free(struct sandtrap_batch *batch)
+static void batch_free(struct kref *ref)
 {
+	struct sandtrap_batch *batch =
+		container_of(ref, struct sandtrap_batch, ref);
 	u32 i;
 
 	for (i = 0; i < batch->nr; i++) {
@@ -103,9 +98,9 @@ void sandtrap_batch_free(struct sandtrap_batch *batch)
 	kfree(batch);
 }
 
-u32 sandtrap_batch_done(const struct sandtrap_batch *batch)
+void sandtrap_batch_put(struct sandtrap_batch *batch)
 {
-	return batch->done;
+	kref_put(&batch->ref, batch_free);
 }
 
 static int run_op(const struct sandtrap_batch_op *bop,
@@ -126,6 +121,18 @@ static int run_op(const struct sandtrap_batch_op *bop,
 	return IS_ERR_VALUE(ret) ? (int)ret : 0;
 }
 
+/*
+ * That a thread of the stub is interrupted is not for the sentry to see, which
+ * would take it for a signal of its own: it means that the stub is dying, or that
+ * a file gave up on account of something else that the thread should look at.
+ */
+static int not_our_signal(int err)
+{
+	if (err != -EINTR && err != -ERESTARTSYS)
+		return err;
+	return fatal_signal_pending(current) ? -ESRCH : -EAGAIN;
+}
+
 /* In a thread of the stub process. Stops at the first failure. */
 int sandtrap_batch_run(struct sandtrap_batch *batch,
 		       struct sandtrap_space *space)
@@ -135,7 +142,7 @@ int sandtrap_batch_run(struct sandtrap_batch *batch,
 	while (!err && batch->done < batch->nr) {
 		struct sandtrap_batch_op *bop = &batch->ops[batch->done];
 
-		err = run_op(bop, space);
+		err = not_our_signal(run_op(bop, space));
 		trace_sandtrap_mem(bop->op.op, bop->op.addr, bop->op.len, err);
 		if (!err)
 			batch->done++;

@@ -118,10 +118,14 @@ struct sandtrap_space {
 };
 
 /*
- * Something for a stopped thread, or the server, to do. Lives on the stack of
- * whoever asks. It is handed over through a pointer; whoever takes the pointer
- * with xchg() owns it: the thread, which then sets ->done as its last access,
- * or the asker, withdrawing it.
+ * Something for a stopped thread, or the server, to do. It is handed over through
+ * a pointer; whoever takes the pointer with xchg() owns it: the thread, or the
+ * asker, withdrawing it. The thread sets ->done when it has done it.
+ *
+ * A batch can take for ever, if a file's server does not answer, and the asker may
+ * be killed meanwhile: the pointer then holds a reference to the batch that the
+ * request is part of. Other requests take no time, and live on the asker's stack;
+ * ->done is the thread's last access to them.
  */
 struct sandtrap_request {
 	struct sandtrap_batch *batch;
@@ -129,6 +133,18 @@ struct sandtrap_request {
 	bool resume; /* if all went well continue with the program */
 	int error;
 	bool done;
+};
+
+/* Operations on memory, copied and checked. */
+struct sandtrap_batch {
+	struct kref ref;
+	struct sandtrap_request req;
+	u32 nr;
+	u32 done;
+	struct sandtrap_batch_op {
+		struct sandtrap_mem_op op;
+		struct file *file;
+	} ops[];
 };
 
 struct sandtrap_context {
@@ -288,10 +304,9 @@ void sandtrap_hooks_exit(void);
 
 /* mem.c */
 struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr);
-void sandtrap_batch_free(struct sandtrap_batch *batch);
+void sandtrap_batch_put(struct sandtrap_batch *batch);
 int sandtrap_batch_run(struct sandtrap_batch *batch,
 		       struct sandtrap_space *space);
-u32 sandtrap_batch_done(const struct sandtrap_batch *batch);
 int sandtrap_copy(struct sandtrap_space *space, void *arg);
 int sandtrap_atomic(struct sandtrap_space *space, void *arg);
 

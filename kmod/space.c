@@ -322,7 +322,8 @@ static void serve_request(struct sandtrap_space *space)
 		return;
 	req->error = sandtrap_batch_run(req->batch, space);
 	smp_store_release(&req->done, true);
-	wake_up_all(&space->batch_wq);
+	sandtrap_space_end_batch(space);
+	sandtrap_batch_put(req->batch);
 }
 
 /*
@@ -381,46 +382,51 @@ int sandtrap_space_begin_batch(struct sandtrap_space *space)
 {
 	if (!test_and_set_bit_lock(0, &space->batch))
 		return 0;
-	return wait_event_killable(space->batch_wq,
-				   !test_and_set_bit_lock(0, &space->batch)) ?
+	return wait_event_interruptible(space->batch_wq,
+					!test_and_set_bit_lock(0, &space->batch)) ?
 		-EINTR : 0;
 }
 
+/* Whoever waits for a batch to be done waits here as well. */
 void sandtrap_space_end_batch(struct sandtrap_space *space)
 {
 	clear_bit_unlock(0, &space->batch);
-	/* Pairs with the barrier of wait_event_killable() above. */
+	/* Pairs with the barrier of waits for batch_wq. */
 	smp_mb__after_atomic();
 	if (waitqueue_active(&space->batch_wq))
 		wake_up_all(&space->batch_wq);
 }
 
 static int mem_request(struct sandtrap_space *space,
-		       struct sandtrap_request *req)
+		       struct sandtrap_batch *batch)
 {
+	struct sandtrap_request *req = &batch->req;
 	int err;
 
 	err = sandtrap_space_begin_batch(space);
 	if (err)
 		return err;
+	kref_get(&batch->ref);
 	smp_store_release(&space->req, req);
 	wake_up_all(&space->wq);
-	err = wait_event_killable(space->batch_wq,
-				  smp_load_acquire(&req->done) ||
-				  READ_ONCE(space->dead)) ? -EINTR : 0;
-	/* Either nobody has begun, or the server will soon be done. */
-	if (cmpxchg(&space->req, req, NULL) == req)
-		err = err ?: -ESRCH;
-	else
-		wait_event(space->batch_wq, smp_load_acquire(&req->done));
-	sandtrap_space_end_batch(space);
-	return req->done ? req->error : err;
+	err = wait_event_interruptible(space->batch_wq,
+				       smp_load_acquire(&req->done) ||
+				       READ_ONCE(space->dead)) ? -EINTR : 0;
+	if (cmpxchg(&space->req, req, NULL) == req) {
+		sandtrap_space_end_batch(space);
+		sandtrap_batch_put(batch);
+		return err ?: -ESRCH;
+	}
+	/* The server has begun: it is waited for, unless we are killed. */
+	if (wait_event_killable(space->batch_wq, smp_load_acquire(&req->done)))
+		return -EINTR;
+	return req->error;
 }
 
 int sandtrap_mem(struct sandtrap_space *space, void *arg)
 {
 	struct sandtrap_mem *a = arg;
-	struct sandtrap_request req = {};
+	struct sandtrap_batch *batch;
 	int err;
 
 	if (a->flags)
@@ -428,11 +434,11 @@ int sandtrap_mem(struct sandtrap_space *space, void *arg)
 	a->out_ops_done = 0;
 	if (!a->nr_ops)
 		return -EINVAL;
-	req.batch = sandtrap_batch_new(a->ops, a->nr_ops);
-	if (IS_ERR(req.batch))
-		return PTR_ERR(req.batch);
-	err = mem_request(space, &req);
-	a->out_ops_done = sandtrap_batch_done(req.batch);
-	sandtrap_batch_free(req.batch);
+	batch = sandtrap_batch_new(a->ops, a->nr_ops);
+	if (IS_ERR(batch))
+		return PTR_ERR(batch);
+	err = mem_request(space, batch);
+	a->out_ops_done = READ_ONCE(batch->done);
+	sandtrap_batch_put(batch);
 	return err;
 }

@@ -154,6 +154,7 @@ static bool do_request(struct sandtrap_thread *thr)
 {
 	struct sandtrap_context *ctx = thr->ctx;
 	struct sandtrap_request *req;
+	struct sandtrap_batch *batch;
 	bool resume;
 
 	req = xchg(&ctx->req, NULL);
@@ -161,20 +162,23 @@ static bool do_request(struct sandtrap_thread *thr)
 		return false;
 	if (req->pull && !thr->fresh)
 		ctx->page->event_flags |= sandtrap_state_save(ctx, req->pull);
-	if (req->batch) {
-		req->error = sandtrap_batch_run(req->batch, thr->space);
-		sandtrap_space_end_batch(thr->space);
-	}
+	batch = req->batch;
+	if (batch)
+		req->error = sandtrap_batch_run(batch, thr->space);
 	resume = req->resume && !req->error;
 	if (resume)
 		WRITE_ONCE(ctx->page->resume_seq, ctx->seq);
 
-	/* From here on it may be gone. */
+	/* From here on it may be gone, if it is not part of a batch. */
 	smp_store_release(&req->done, true);
 	/* Pairs with set_current_state() in wait_event_seq(). */
 	smp_mb();
 	if (!resume)
 		sandtrap_wake_waiter(ctx);
+	if (batch) {
+		sandtrap_space_end_batch(thr->space);
+		sandtrap_batch_put(batch);
+	}
 	return resume;
 }
 

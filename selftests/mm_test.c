@@ -4,14 +4,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -399,6 +405,126 @@ TEST_F(mm, signals_of_the_sentry_do_not_disturb)
 		ASSERT_EQ(i, *word(&self->b, BOX_SPARE_PAGE + i % 8));
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
+}
+
+/* A file system of one file, whose server never answers a read. */
+
+#define FUSE_FILE "/tmp/sandtrap-fuse"
+
+static void fuse_answer(int fd, const struct fuse_in_header *in, void *out, size_t len)
+{
+	struct fuse_out_header header = { .len = sizeof(header) + len, .unique = in->unique };
+	char reply[512];
+
+	memcpy(reply, &header, sizeof(header));
+	if (len)
+		memcpy(reply + sizeof(header), out, len);
+	if (write(fd, reply, header.len) < 0)
+		_exit(1);
+}
+
+/* Tells @told when it is asked to read. */
+static void fuse_server(int fd, int told)
+{
+	static char request[FUSE_MIN_READ_BUFFER + 65536];
+	const struct fuse_in_header *in = (void *)request;
+	struct fuse_init_out init = {
+		.major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096,
+	};
+	struct fuse_attr_out attr = {
+		.attr_valid = 1000,
+		.attr = { .ino = 1, .size = 4096, .mode = S_IFREG | 0600, .nlink = 1 },
+	};
+	struct fuse_open_out open_out = { .fh = 1 };
+
+	while (read(fd, request, sizeof(request)) > 0) {
+		if (in->opcode == FUSE_INIT)
+			fuse_answer(fd, in, &init, sizeof(init));
+		else if (in->opcode == FUSE_GETATTR)
+			fuse_answer(fd, in, &attr, sizeof(attr));
+		else if (in->opcode == FUSE_OPEN)
+			fuse_answer(fd, in, &open_out, sizeof(open_out));
+		else if (in->opcode != FUSE_READ)
+			fuse_answer(fd, in, NULL, 0);
+		else if (write(told, "r", 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+/* The server's process; -1: there is no FUSE here. */
+static pid_t fuse_mount(int told)
+{
+	char options[64];
+	pid_t pid;
+	int fd;
+
+	if (access("/dev/fuse", F_OK) && system("modprobe fuse") != 0)
+		return -1;
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || unshare(CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -1;
+	close(open(FUSE_FILE, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	snprintf(options, sizeof(options), "fd=%d,rootmode=100000,user_id=0,group_id=0", fd);
+	if (mount("sandtrap", FUSE_FILE, "fuse", 0, options))
+		return -1;
+	pid = fork();
+	if (!pid)
+		fuse_server(fd, told);
+	close(fd);
+	return pid;
+}
+
+static void sentry_of_slow_file(bool with_run)
+{
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP, .prot = PROT_READ, .len = BOX_PAGE,
+		.addr = BOX_FREE, .flags = SANDTRAP_MEM_POPULATE,
+		.fd = open(FUSE_FILE, O_RDONLY | O_CLOEXEC),
+	};
+	struct sandtrap_mem mem = {
+		.size = sizeof(mem), .ops = (uintptr_t)&op, .nr_ops = 1,
+	};
+	struct sandtrap_run run = {
+		.size = sizeof(run), .seq = 1, .ops = (uintptr_t)&op, .nr_ops = 1,
+	};
+	struct stat st;
+	struct box b;
+
+	/* The kernel has to ask for the size. */
+	if (op.fd < 0 || fstat(op.fd, &st) || box_open(&b))
+		_exit(1);
+	run.id = b.ctx.id;
+	BOX_LOAD(&b, box_syscall);
+	_exit(with_run ? ioctl(b.fd, SANDTRAP_RUN, &run) : ioctl(b.as, SANDTRAP_MEM, &mem));
+}
+
+TEST_F(mm, a_sentry_that_waits_for_a_slow_file_can_be_killed)
+{
+	int told[2], i, status;
+	pid_t server, pid;
+	char byte;
+
+	ASSERT_EQ(0, pipe(told));
+	for (i = 0; i < 2; i++) {
+		server = geteuid() ? -1 : fuse_mount(told[1]);
+		if (server < 0)
+			SKIP(return, "this machine has no FUSE for us: run as root");
+		pid = fork();
+		if (!pid)
+			sentry_of_slow_file(i);
+		ASSERT_EQ(1, read(told[0], &byte, 1));
+		usleep(20000);
+		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		EXPECT_TRUE(box_gone(pid, 5000));
+		kill(server, SIGKILL);
+		waitpid(server, NULL, 0);
+		waitpid(pid, NULL, 0);
+		umount2(FUSE_FILE, MNT_DETACH);
+	}
+	unlink(FUSE_FILE);
 }
 
 /* copies */

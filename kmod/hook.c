@@ -167,9 +167,7 @@ static void hook_unregister(struct sandtrap_hook *hook)
 	ftrace_free_filter(&hook->ops);
 }
 
-/* the end of tasks */
-
-static struct tracepoint *exit_tracepoint;
+/* the end of tasks, and of the programs they ran */
 
 static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 {
@@ -177,33 +175,74 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 
 	if (unlikely(thr))
 		sandtrap_thread_exit(thr);
-	sandtrap_owner_exit(task);
+	if (!atomic_read(&task->signal->live))
+		sandtrap_owner_gone(task);
 }
 
-static void find_exit_tracepoint(struct tracepoint *tp, void *data)
+/* A stub's thread cannot get here: execve() would be a system call of it. */
+static void on_exec(void *data, struct task_struct *task, pid_t old_pid,
+		    struct linux_binprm *bprm)
 {
-	if (!strcmp(tp->name, "sched_process_exit"))
-		exit_tracepoint = tp;
+	sandtrap_owner_gone(task);
 }
 
-static int exit_probe_register(void)
+static struct sandtrap_probe {
+	const char *name;
+	void *func;
+	struct tracepoint *tp;
+} probes[] = {
+	{ "sched_process_exit", on_exit },
+	{ "sched_process_exec", on_exec },
+};
+
+static void find_tracepoint(struct tracepoint *tp, void *data)
+{
+	struct sandtrap_probe *probe = data;
+
+	if (!strcmp(tp->name, probe->name))
+		probe->tp = tp;
+}
+
+static int probe_register(struct sandtrap_probe *probe)
 {
 	int err = -ENOENT;
 
-	for_each_kernel_tracepoint(find_exit_tracepoint, NULL);
-	if (exit_tracepoint)
-		err = tracepoint_probe_register(exit_tracepoint, on_exit, NULL);
+	for_each_kernel_tracepoint(find_tracepoint, probe);
+	if (probe->tp)
+		err = tracepoint_probe_register(probe->tp, probe->func, NULL);
 	if (err)
-		pr_err("no tracepoint sched_process_exit (%d): this kernel needs CONFIG_TRACEPOINTS\n",
-		       err);
+		pr_err("no tracepoint %s (%d): this kernel needs CONFIG_TRACEPOINTS\n",
+		       probe->name, err);
 	return err;
+}
+
+static void probes_unregister(int nr)
+{
+	while (nr--)
+		tracepoint_probe_unregister(probes[nr].tp, probes[nr].func,
+					    NULL);
+	tracepoint_synchronize_unregister();
+}
+
+static int probes_register(void)
+{
+	int i, err;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		err = probe_register(&probes[i]);
+		if (err) {
+			probes_unregister(i);
+			return err;
+		}
+	}
+	return 0;
 }
 
 int sandtrap_hooks_init(void)
 {
 	int i, err;
 
-	err = exit_probe_register();
+	err = probes_register();
 	if (err)
 		return err;
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
@@ -216,8 +255,7 @@ int sandtrap_hooks_init(void)
 out_hooks:
 	while (i--)
 		hook_unregister(&hooks[i]);
-	tracepoint_probe_unregister(exit_tracepoint, on_exit, NULL);
-	tracepoint_synchronize_unregister();
+	probes_unregister(ARRAY_SIZE(probes));
 	return err;
 }
 
@@ -228,8 +266,7 @@ void sandtrap_hooks_exit(void)
 
 	while (i--)
 		hook_unregister(&hooks[i]);
-	tracepoint_probe_unregister(exit_tracepoint, on_exit, NULL);
-	tracepoint_synchronize_unregister();
+	probes_unregister(ARRAY_SIZE(probes));
 	/* Task work that dropped the last reference may still have to return. */
 	synchronize_rcu_tasks();
 }

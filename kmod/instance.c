@@ -3,6 +3,7 @@
  * instance.c - an open /dev/sandtrap: its life, and its death with its owner
  */
 #include <linux/hashtable.h>
+#include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -13,7 +14,7 @@
 #include "sandtrap_internal.h"
 
 static DEFINE_SPINLOCK(sandtrap_owners_lock);
-/* Instances by their owner; protected by sandtrap_owners_lock. */
+/* Instances by their owner; changed under sandtrap_owners_lock, read under RCU. */
 static DEFINE_HASHTABLE(owners, 8);
 
 struct sandtrap_instance *sandtrap_instance_new(void)
@@ -37,7 +38,7 @@ struct sandtrap_instance *sandtrap_instance_new(void)
 	inst->owner = current->signal;
 
 	spin_lock(&sandtrap_owners_lock);
-	hash_add(owners, &inst->owner_node, (unsigned long)inst->owner);
+	hash_add_rcu(owners, &inst->owner_node, (unsigned long)inst->owner);
 	spin_unlock(&sandtrap_owners_lock);
 	return inst;
 }
@@ -91,7 +92,7 @@ void sandtrap_instance_release(struct sandtrap_instance *inst)
 	unsigned long id;
 
 	spin_lock(&sandtrap_owners_lock);
-	hash_del(&inst->owner_node);
+	hash_del_rcu(&inst->owner_node);
 	spin_unlock(&sandtrap_owners_lock);
 
 	sandtrap_instance_kill(inst);
@@ -104,23 +105,21 @@ void sandtrap_instance_release(struct sandtrap_instance *inst)
 }
 
 /*
- * Called by every task that exits. A descriptor that was passed on, or a stuck
- * thread, must not keep stubs alive once their owner is gone.
+ * @task's process ends, or becomes another program. A descriptor that it passed
+ * on or kept, or a stuck thread, must not keep stubs alive once their owner is
+ * gone. Every process of the machine comes here: it looks at one bucket.
  */
-void sandtrap_owner_exit(struct task_struct *task)
+void sandtrap_owner_gone(struct task_struct *task)
 {
 	struct sandtrap_instance *inst;
 
-	if (hash_empty(owners) || atomic_read(&task->signal->live))
-		return;
-
-	spin_lock(&sandtrap_owners_lock);
-	hash_for_each_possible(owners, inst, owner_node,
-			       (unsigned long)task->signal) {
+	rcu_read_lock();
+	hash_for_each_possible_rcu(owners, inst, owner_node,
+				   (unsigned long)task->signal) {
 		if (inst->owner == task->signal)
 			sandtrap_instance_kill(inst);
 	}
-	spin_unlock(&sandtrap_owners_lock);
+	rcu_read_unlock();
 }
 
 int sandtrap_get_info(struct sandtrap_instance *inst, void *arg)

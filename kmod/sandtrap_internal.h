@@ -83,7 +83,7 @@ struct sandtrap_instance {
 	struct rcu_head rcu;
 	struct mm_struct *owner_mm; /* compared; mm_count held */
 	struct signal_struct *owner; /* compared, never followed */
-	struct hlist_node owner_node; /* protected by sandtrap_owners_lock */
+	struct hlist_node owner_node; /* under sandtrap_owners_lock, or RCU */
 	struct xarray contexts;
 	u32 next_id;
 	wait_queue_head_t wq; /* waiters for the ring */
@@ -242,7 +242,7 @@ struct sandtrap_instance *sandtrap_instance_new(void);
 void sandtrap_instance_kill(struct sandtrap_instance *inst);
 void sandtrap_instance_release(struct sandtrap_instance *inst);
 void sandtrap_instance_put(struct sandtrap_instance *inst);
-void sandtrap_owner_exit(struct task_struct *task);
+void sandtrap_owner_gone(struct task_struct *task);
 int sandtrap_get_info(struct sandtrap_instance *inst, void *arg);
 int sandtrap_instance_mmap(struct sandtrap_instance *inst,
 			   struct vm_area_struct *vma);

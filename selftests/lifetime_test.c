@@ -377,6 +377,39 @@ TEST_F(lifetime, a_sentry_killed_early)
 	}
 }
 
+/* The descriptor is inherited; what it stood for is not. */
+TEST_F(lifetime, a_sentry_that_becomes_another_program_ends_its_stubs)
+{
+	int ends[2], status;
+	pid_t pid, stub = -1;
+
+	ASSERT_EQ(0, pipe(ends));
+	pid = fork();
+	if (!pid) {
+		struct box b;
+
+		if (box_open(&b) || fcntl(b.fd, F_SETFD, 0) || fcntl(b.as, F_SETFD, 0))
+			_exit(1);
+		box_load(&b, &b.ctx, box_syscall, box_syscall_end - box_syscall);
+		if (box_run(&b, &b.ctx) != SANDTRAP_EVENT_SYSCALL)
+			_exit(2);
+		stub = the_stub(&b);
+		/* It would go with the template's socket, too. */
+		fcntl(b.stubs.sock, F_SETFD, 0);
+		if (write(ends[1], &stub, sizeof(stub)) != sizeof(stub))
+			_exit(3);
+		execl("/bin/sleep", "sleep", "60", NULL);
+		_exit(4);
+	}
+	close(ends[1]);
+	ASSERT_EQ(sizeof(stub), read(ends[0], &stub, sizeof(stub)));
+	ASSERT_LT(1, stub);
+	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+}
+
 /* descriptors in other hands */
 
 static int pass_fd(int sock, int fd)

@@ -76,6 +76,18 @@ static inline struct fpu *sandtrap_current_fpu(void)
 #endif
 }
 
+/* The address of the caller's rseq area is in a structure of its own since 6.19. */
+static inline bool sandtrap_has_rseq(void)
+{
+#ifndef CONFIG_RSEQ
+	return false;
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	return current->rseq.usrptr;
+#else
+	return current->rseq;
+#endif
+}
+
 /*
  * Wakes a task that the caller is about to wait for. WF_SYNC says so to the
  * scheduler; WF_CURRENT_CPU (since 6.6) makes it run here, whatever CPU is

@@ -104,6 +104,7 @@ struct sandtrap_space {
 	wait_queue_head_t batch_wq; /* those who wait for a batch */
 	unsigned long batch; /* a batch is being, or is to be, carried out */
 	struct sandtrap_request *req; /* for the server; taken with xchg() */
+	u32 last_clone; /* context to make a thread for; the server's alone */
 
 	spinlock_t lock;
 	/* protected by ->lock; server, mm and stub_* are set once */
@@ -253,7 +254,8 @@ struct sandtrap_space *sandtrap_space_get(int fd,
 void sandtrap_space_put(struct sandtrap_space *space);
 void sandtrap_space_kill(struct sandtrap_space *space);
 void sandtrap_space_dead(struct sandtrap_space *space);
-void sandtrap_space_no_thread(struct sandtrap_space *space);
+void sandtrap_space_no_thread(struct sandtrap_space *space, u32 id);
+bool sandtrap_task_is_bare(void);
 int sandtrap_space_bind(struct sandtrap_space *space,
 			struct sandtrap_context *ctx);
 int sandtrap_space_begin_batch(struct sandtrap_space *space);
@@ -323,6 +325,7 @@ void sandtrap_regs_save(struct sandtrap_context *ctx,
 bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs);
 u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what);
 int sandtrap_state_load(struct sandtrap_context *ctx, u32 what);
+int sandtrap_state_load_fresh(struct sandtrap_context *ctx);
 
 /* ring.c */
 void sandtrap_ring_init(struct sandtrap_ring *ring);

@@ -156,12 +156,16 @@ out_space:
 
 /* death */
 
-static void fail_waiting(struct sandtrap_space *space, struct list_head *list)
+/* All contexts in @list, or the one with this @id. */
+static void fail_waiting(struct sandtrap_space *space, struct list_head *list,
+			 u32 id)
 {
 	struct sandtrap_context *ctx, *next;
 
 	lockdep_assert_held(&space->lock);
 	list_for_each_entry_safe(ctx, next, list, starting) {
+		if (id && ctx->id != id)
+			continue;
 		list_del_init(&ctx->starting);
 		sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
 		sandtrap_context_put(ctx);
@@ -177,8 +181,8 @@ void sandtrap_space_dead(struct sandtrap_space *space)
 {
 	spin_lock(&space->lock);
 	WRITE_ONCE(space->dead, true);
-	fail_waiting(space, &space->starting);
-	fail_waiting(space, &space->cloning);
+	fail_waiting(space, &space->starting, 0);
+	fail_waiting(space, &space->cloning, 0);
 	spin_unlock(&space->lock);
 	wake_up_all(&space->wq);
 	wake_up_all(&space->batch_wq);
@@ -255,6 +259,23 @@ static int find_stub(struct sandtrap_space *space)
 	return err;
 }
 
+/*
+ * The kernel writes to memory that a task has registered, at times of its own
+ * choice. That memory is the program's soon, which could steer those writes.
+ */
+bool sandtrap_task_is_bare(void)
+{
+#ifdef CONFIG_FUTEX
+	if (current->robust_list)
+		return false;
+#ifdef CONFIG_COMPAT
+	if (current->compat_robust_list)
+		return false;
+#endif
+#endif
+	return !current->clear_child_tid && !sandtrap_has_rseq();
+}
+
 static int become_server(struct sandtrap_space *space)
 {
 	int err;
@@ -262,7 +283,7 @@ static int become_server(struct sandtrap_space *space)
 	if (!thread_group_empty(current) ||
 	    current->mm == space->inst->owner_mm ||
 	    current->seccomp.mode != SECCOMP_MODE_FILTER ||
-	    !task_no_new_privs(current))
+	    !task_no_new_privs(current) || !sandtrap_task_is_bare())
 		return -EPERM;
 
 	spin_lock(&space->lock);
@@ -284,12 +305,25 @@ static int become_server(struct sandtrap_space *space)
 	return 0;
 }
 
-/* A thread that a context waited for could not be made. */
-void sandtrap_space_no_thread(struct sandtrap_space *space)
+/* The thread for context @id could not be made; those for others may yet come. */
+void sandtrap_space_no_thread(struct sandtrap_space *space, u32 id)
 {
 	spin_lock(&space->lock);
-	fail_waiting(space, &space->cloning);
+	fail_waiting(space, &space->cloning, id);
 	spin_unlock(&space->lock);
+}
+
+/*
+ * What became of the thread that the server was told to make. The call may be
+ * started again with the same argument, so each result counts once.
+ */
+static void last_result(struct sandtrap_space *space, long result)
+{
+	u32 id = space->last_clone;
+
+	space->last_clone = 0;
+	if (result && id)
+		sandtrap_space_no_thread(space, id);
 }
 
 /* The next context that wants a thread; 0 if there is none. */
@@ -344,6 +378,8 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 	u32 id = 0;
 	int err;
 
+	if ((long)arg > 0 || (long)arg < -MAX_ERRNO)
+		return -EINVAL;
 	if (!READ_ONCE(space->server)) {
 		err = become_server(space);
 		if (err)
@@ -351,8 +387,7 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 	} else if (READ_ONCE(space->server) != current) {
 		return -EPERM;
 	}
-	if ((long)arg < 0)
-		sandtrap_space_no_thread(space);
+	last_result(space, arg);
 
 	for (;;) {
 		err = wait_event_state(space->wq,
@@ -362,8 +397,10 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 				       (SANDTRAP_STUB_WAIT));
 		if (err || READ_ONCE(space->dead))
 			break;
-		if (id)
+		if (id) {
+			space->last_clone = id;
 			return id;
+		}
 		serve_request(space);
 		if (closing_files())
 			return -ERESTARTNOINTR;

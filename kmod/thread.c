@@ -71,6 +71,7 @@ static int attach_allowed(struct sandtrap_space *space)
 	    current->group_leader != READ_ONCE(space->server) ||
 	    current == READ_ONCE(space->server) ||
 	    current->seccomp.mode != SECCOMP_MODE_FILTER ||
+	    !sandtrap_task_is_bare() ||
 	    test_syscall_work(SYSCALL_USER_DISPATCH))
 		return -EPERM;
 	return READ_ONCE(space->dead) ? -ESRCH : 0;
@@ -89,7 +90,7 @@ long sandtrap_attach(struct sandtrap_space *space, unsigned long token)
 		return err;
 	thr = kzalloc(sizeof(*thr), GFP_KERNEL_ACCOUNT);
 	if (!thr) {
-		sandtrap_space_no_thread(space);
+		sandtrap_space_no_thread(space, token);
 		return -ENOMEM;
 	}
 

@@ -7,11 +7,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/rseq.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -618,6 +624,95 @@ TEST_F(abi, only_a_stub_may_serve_or_attach)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	close(arg.out_stub_fd);
+	close(arg.out_fd);
+}
+
+static int serve(int fd, long arg)
+{
+	int ret = ioctl(fd, SANDTRAP_SERVE, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static long rseq(int flags)
+{
+	return syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
+		       sizeof(struct rseq), flags, RSEQ_SIG);
+}
+
+static void allow_everything(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog prog = { 1, &allow };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+		_exit(100);
+}
+
+/*
+ * A process that wants to be the stub: its exit status is the step that went wrong.
+ * It tells @out the contexts that it was given, three of them.
+ */
+static void be_server(int fd, int out)
+{
+	static int word;
+	int ids[3];
+
+	allow_everything();
+	/* What libc has registered. */
+	if (serve(fd, 0) != -EPERM)
+		_exit(1);
+	syscall(SYS_set_tid_address, NULL);
+	rseq(RSEQ_FLAG_UNREGISTER);
+	if (serve(fd, 0) != -EPERM)
+		_exit(2); /* a list of robust futexes */
+	syscall(SYS_set_robust_list, NULL, 3 * sizeof(void *));
+	syscall(SYS_set_tid_address, &word);
+	if (serve(fd, 0) != -EPERM)
+		_exit(3); /* a word to clear */
+	syscall(SYS_set_tid_address, NULL);
+	if (__rseq_size && (rseq(0) || serve(fd, 0) != -EPERM))
+		_exit(4); /* restartable sequences */
+	rseq(RSEQ_FLAG_UNREGISTER);
+	if (serve(fd, 1) != -EINVAL || serve(fd, -5000) != -EINVAL)
+		_exit(5);
+	ids[0] = serve(fd, 0);
+	ids[1] = serve(fd, 0);
+	/* It could not make a thread for the second. */
+	ids[2] = serve(fd, -EAGAIN);
+	if (write(out, ids, sizeof(ids)) == sizeof(ids))
+		pause();
+	_exit(6);
+}
+
+TEST_F(abi, a_server_has_nothing_registered_and_reports_one_failure)
+{
+	struct sandtrap_new_address_space arg = { .size = sizeof(arg) };
+	struct box_context ctx[3];
+	int ids[3] = { 0 }, ends[2], status, i;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_NEW_ADDRESS_SPACE, &arg));
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, box_new_context(&self->b, arg.out_fd, 0, &ctx[i]));
+	pid = fork();
+	if (!pid)
+		be_server(arg.out_stub_fd, ends[1]);
+	close(ends[1]);
+	EXPECT_EQ(sizeof(ids), read(ends[0], ids, sizeof(ids)));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(ctx[i].id, ids[i]);
+		EXPECT_EQ(i == 1 ? SANDTRAP_EVENT_DEAD : SANDTRAP_EVENT_NONE,
+			  ctx[i].page->event);
+	}
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	close(arg.out_stub_fd);
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, box_wait(&self->b, &ctx[i], 1, 10000));
 	close(arg.out_fd);
 }
 

@@ -418,12 +418,15 @@ struct sandtrap_atomic {
  * DOC: SANDTRAP_SERVE and SANDTRAP_ATTACH
  *
  * On a stub descriptor, by the stub process. It must have one thread, seccomp in
- * filter mode, and its code in a mapping that is executable and not writable.
+ * filter mode, its code in a mapping that is executable and not writable, and
+ * nothing registered that the kernel would write to: no restartable sequences, no
+ * robust futexes, no thread id to clear; EPERM otherwise.
  *
  * SANDTRAP_SERVE makes the caller the server of the address space: the only
  * one, for ever. It returns a positive number for which the server is to make
  * a thread, and is to be called again with 0, or with the negative errno of
- * the attempt. Meanwhile it carries out memory operations.
+ * the attempt; any other argument is refused with EINVAL. Meanwhile it carries
+ * out memory operations.
  *
  * SANDTRAP_ATTACH, with that number, makes the calling thread run a context.
  * The next system call of the thread must be seccomp(SECCOMP_SET_MODE_FILTER)

@@ -78,6 +78,7 @@ struct vfs; /* fs/ */
  *	thread from its own counters when it exits
  * @unknown_count: calls with numbers outside the table
  * @fault_count: faults that the sentry resolved
+ * @patch_count: system call instructions rewritten
  */
 struct kernel {
 	struct platform *platform;
@@ -92,6 +93,7 @@ struct kernel {
 	atomic_ulong syscall_count[SYSCALL_TABLE_SIZE];
 	atomic_ulong unknown_count;
 	atomic_ulong fault_count;
+	atomic_ulong patch_count;
 };
 
 /*

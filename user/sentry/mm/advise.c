@@ -38,6 +38,9 @@ static int dontneed_vma(struct mm *mm, struct task *t, struct vma *v,
 		return -EINVAL;
 	if (v->shared)
 		return 0;
+	err = patch_forget(mm, t, start, end);
+	if (err)
+		return err;
 	for (; start < end; start = to) {
 		p = pma_find(mm, start);
 		if (!p || p->start >= end)

@@ -15,6 +15,7 @@
 
 #include "sentry/fs.h"
 #include "sentry/mm.h"
+#include "sentry/mm/patch.h"
 #include "sentry/task.h"
 #include "sentry/tree.h"
 
@@ -92,6 +93,8 @@ RB_HEAD(pma_tree, pma);
  *	runs in it
  * @last_fault: address of the last fault
  * @map_all: just forked: map every pma at the first fault
+ * @patches: system calls that have been rewritten (patch.h), or NULL
+ * @patch_seen: how often which ones trapped
  * @search_from: below this address mmap() looks for room first
  * @mmap_top: mappings are put below this
  */
@@ -109,6 +112,8 @@ struct mm {
 	unsigned int nr_vmas;
 	uint64_t last_fault;
 	bool map_all;
+	struct mm_patches *patches;
+	_Atomic uint64_t patch_seen[PATCH_SEEN];
 	uint64_t search_from;
 	uint64_t mmap_top;
 	uint64_t vm_size;
@@ -138,6 +143,8 @@ struct vma *vma_merge(struct mm *mm, struct vma *v);
 void vma_remove(struct mm *mm, struct vma *v);
 /* Lowest-risk place for @len bytes below mm->mmap_top: address or 0. */
 uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint);
+/* A free page between free pages, less than 2 GiB from @addr: address or 0. */
+uint64_t vma_find_page_near(struct mm *mm, uint64_t addr);
 bool vma_range_free(struct mm *mm, uint64_t start, uint64_t end);
 
 /* pma.c */

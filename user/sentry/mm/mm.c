@@ -94,6 +94,7 @@ void mm_put(struct mm *mm)
 	if (mm->as)
 		address_space_release(mm->as);
 	free_all(mm);
+	patch_destroy(mm);
 	pthread_mutex_destroy(&mm->lock);
 	free(mm);
 }
@@ -234,6 +235,8 @@ int mm_fork(struct task *t, struct mm **out)
 	err = fork_vmas(from, to);
 	if (!err)
 		err = fork_pmas(from, t, to);
+	if (!err)
+		err = patch_fork(from, to);
 	address_space_post_fork(from->as);
 	pthread_mutex_unlock(&from->lock);
 	if (err) {

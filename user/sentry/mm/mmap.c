@@ -228,7 +228,10 @@ int mm_protect(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 			return -EACCES;
 		at = v->end;
 	}
-	err = split_at(mm, addr);
+	/* What the program may write is its own code, and stays so. */
+	err = prot & PROT_WRITE ? patch_restore(mm, t, addr, end) : 0;
+	if (!err)
+		err = split_at(mm, addr);
 	if (!err)
 		err = split_at(mm, end);
 	for (v = vma_at(mm, addr); !err && v && v->start < end;
@@ -383,6 +386,10 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 	int64_t at;
 	int err;
 
+	/* Jumps are relative to where they are. */
+	err = patch_restore(mm, t, old, old + old_len);
+	if (err)
+		return err;
 	at = choose_address(mm, t, flags & MREMAP_FIXED ? new_addr : 0,
 			    new_len, flags & MREMAP_FIXED ? MAP_FIXED : 0);
 	if (at < 0)

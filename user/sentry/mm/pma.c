@@ -165,7 +165,9 @@ int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 	bool mapped = false;
 	int err;
 
-	err = pma_split_at(mm, start);
+	err = patch_forget(mm, t, start, end);
+	if (!err)
+		err = pma_split_at(mm, start);
 	if (!err)
 		err = pma_split_at(mm, end);
 	if (err)

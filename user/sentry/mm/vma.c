@@ -165,3 +165,25 @@ uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint)
 		mm->search_from = addr;
 	return addr;
 }
+
+/* A page of distance on either side, so that overruns still fault. */
+#define LONELY (3 * PAGE_SIZE)
+
+/* Near is what a 32-bit displacement reaches from anywhere in a large mapping. */
+#define NEAR_MAX (1ull << 30)
+
+uint64_t vma_find_page_near(struct mm *mm, uint64_t addr)
+{
+	uint64_t min = mm->kernel->platform->min_user_address;
+	struct vma *v = vma_at(mm, addr), *below;
+	uint64_t floor;
+
+	/* Below, as the heap grows above a program's image. */
+	for (; v && addr - v->start < NEAR_MAX; v = below) {
+		below = RB_PREV(vma_tree, &mm->vmas, v);
+		floor = below ? below->end : min;
+		if (!v->growsdown && v->start > floor && v->start - floor >= LONELY)
+			return v->start - 2 * PAGE_SIZE;
+	}
+	return 0;
+}

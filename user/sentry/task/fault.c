@@ -5,6 +5,7 @@
  */
 #include <cpuid.h>
 
+#include "sentry/mm/patch.h"
 #include "sentry/task/internal.h"
 #include "sentry/task/table.h"
 
@@ -131,6 +132,7 @@ static void handle_page_fault(struct task *t, struct platform_event *ev)
 		task_group_exit(t, SIGKILL);
 		return;
 	}
+	patch_leave_slot(t, ev);
 	guess_trap(ev);
 	describe_fault(ev, addr, err);
 	signal_force(t, &ev->info, ev);
@@ -148,6 +150,8 @@ static void handle_signal(struct task *t, struct platform_event *ev)
 		handle_page_fault(t, ev);
 		return;
 	}
+	if (patch_leave_slot(t, ev))
+		return;
 	guess_trap(ev);
 	signal_force(t, &ev->info, ev);
 }
@@ -195,6 +199,7 @@ void task_handle_event(struct task *t, struct platform_event *ev)
 		break;
 	case PLATFORM_INTERRUPT:
 	case PLATFORM_PREEMPTED:
+		patch_leave_slot(t, ev);
 		break;
 	}
 }

@@ -5,6 +5,7 @@
  * This is the hot path of the whole system. One iteration for an ordinary
  * call: one check for work, one switch, one table look-up, the call.
  */
+#include "sentry/mm/patch.h"
 #include "sentry/task/internal.h"
 
 static long unknown_syscall(struct task *t)
@@ -108,10 +109,14 @@ static inline __attribute__((always_inline)) void loop(struct task *t,
 		else if (unlikely(ev.kind != PLATFORM_SYSCALL ||
 				  ev.flags & PLATFORM_EVENT_COMPAT))
 			task_handle_event(t, &ev);
-		else if (traced)
-			do_syscall_traced(t);
-		else
-			do_syscall(t);
+		else {
+			if (unlikely(ev.flags & PLATFORM_EVENT_CAN_BE_PATCHED))
+				patch_syscall(t);
+			if (traced)
+				do_syscall_traced(t);
+			else
+				do_syscall(t);
+		}
 	}
 }
 

@@ -118,43 +118,33 @@ static void context_handoff(struct sandtrap_context *ctx)
 
 /*
  * The caller goes on, and perhaps spins for the answer: @task, which slept here,
- * must not wait for that. The scheduler would leave it here.
+ * must not wait for that. The scheduler would leave it here. Where it is told that
+ * the task slept elsewhere, it takes it for the better place.
  */
-static void wake_elsewhere(struct task_struct *task,
-			   const struct cpumask *allowed)
+static void wake_elsewhere(struct task_struct *task)
 {
 	unsigned int here = raw_smp_processor_id();
-	unsigned int cpu = cpumask_any_but(allowed, here);
+	unsigned int cpu;
 
-	if (task_cpu(task) != here || cpu >= nr_cpu_ids || !cpu_online(cpu)) {
-		wake_up_process(task);
-		return;
+	if (task_cpu(task) == here) {
+		cpu = cpumask_any_but(task->cpus_ptr, here);
+		if (cpu < nr_cpu_ids && cpu_online(cpu))
+			WRITE_ONCE(task->wake_cpu, cpu);
 	}
-	set_cpus_allowed_ptr(task, cpumask_of(cpu));
 	wake_up_process(task);
-	set_cpus_allowed_ptr(task, allowed);
 }
 
 static void context_kick(struct sandtrap_context *ctx)
 {
-	struct task_struct *task = NULL, *server = NULL;
 	struct sandtrap_thread *thr;
 
 	/* Pairs with set_current_state() in thread_sleep(). */
 	smp_mb();
 	rcu_read_lock();
 	thr = rcu_dereference(ctx->thread);
-	if (thr && READ_ONCE(thr->sleeping)) {
-		task = get_task_struct(thr->task);
-		/* It is never moved, so it has the CPUs that all should have. */
-		server = get_task_struct(thr->space->server);
-	}
+	if (thr && READ_ONCE(thr->sleeping))
+		wake_elsewhere(thr->task);
 	rcu_read_unlock();
-	if (!task)
-		return;
-	wake_elsewhere(task, server->cpus_ptr);
-	put_task_struct(server);
-	put_task_struct(task);
 }
 
 /* creation */

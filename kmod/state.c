@@ -21,11 +21,11 @@
 #include "compat.h"
 #include "sandtrap_internal.h"
 
-/* The flags that user mode may set; ptrace's FLAG_MASK. */
+/* The flags that user mode may set: ptrace's FLAG_MASK, and ID, which it forgot. */
 #define USER_FLAGS \
 	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
 	 X86_EFLAGS_SF | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | \
-	 X86_EFLAGS_RF | X86_EFLAGS_AC | X86_EFLAGS_NT)
+	 X86_EFLAGS_RF | X86_EFLAGS_AC | X86_EFLAGS_NT | X86_EFLAGS_ID)
 
 /* asm/fpu/types.h does not name them without the prefix. */
 #define FXSAVE_FCW 0x37f
@@ -93,7 +93,8 @@ bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
 	FOR_EACH_GPR(LOAD)
 #undef LOAD
 	regs->ip = ip;
-	regs->flags = (regs->flags & ~USER_FLAGS) |
+	/* Nothing of what this thread ran before stays. */
+	regs->flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF |
 		      (READ_ONCE(r->eflags) & USER_FLAGS);
 	regs->cs = __USER_CS;
 	regs->ss = __USER_DS;
@@ -130,6 +131,17 @@ static int segments_load(struct sandtrap_context *ctx)
 	wrmsrl(MSR_KERNEL_GS_BASE, gs);
 	preempt_enable();
 	return 0;
+}
+
+/* What no page holds, because no 64-bit program has a use for it. */
+static void selectors_clear(void)
+{
+	preempt_disable();
+	loadsegment(ds, 0);
+	loadsegment(es, 0);
+	current->thread.ds = 0;
+	current->thread.es = 0;
+	preempt_enable();
 }
 
 /* FPU */
@@ -217,4 +229,11 @@ int sandtrap_state_load(struct sandtrap_context *ctx, u32 what)
 	if (!err && what & SANDTRAP_STATE_FPU)
 		err = fpu_load(ctx);
 	return err;
+}
+
+/* All of the state, into a thread that may have run another program. */
+int sandtrap_state_load_fresh(struct sandtrap_context *ctx)
+{
+	selectors_clear();
+	return sandtrap_state_load(ctx, SANDTRAP_STATE_ALL);
 }

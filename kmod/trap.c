@@ -213,7 +213,7 @@ static bool wait_resume(struct sandtrap_thread *thr)
 static int load_state(struct sandtrap_thread *thr, u32 flags)
 {
 	u32 what = 0;
-	int err;
+	int err = 0;
 
 	if (flags & SANDTRAP_RESUME_LOAD_SEGMENTS)
 		what |= SANDTRAP_STATE_SEGMENTS;
@@ -221,8 +221,9 @@ static int load_state(struct sandtrap_thread *thr, u32 flags)
 		what |= SANDTRAP_STATE_FPU;
 	/* A thread must not begin with what another context left in it. */
 	if (thr->fresh)
-		what = SANDTRAP_STATE_ALL;
-	err = what ? sandtrap_state_load(thr->ctx, what) : 0;
+		err = sandtrap_state_load_fresh(thr->ctx);
+	else if (what)
+		err = sandtrap_state_load(thr->ctx, what);
 	if (!err)
 		thr->fresh = false;
 

@@ -65,7 +65,8 @@ void notify_parent_locked(struct thread_group *tg, int code, int status)
 	struct thread_group *parent = tg->parent;
 	struct kernel_sigaction ka;
 
-	if (tg == tg->kernel->init->tg)
+	/* The host process stops once init and the whole foreground have. */
+	if (tg == tg->kernel->init->tg || code == CLD_STOPPED)
 		kernel_notify(tg->kernel);
 	if (!parent)
 		return;

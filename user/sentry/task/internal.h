@@ -40,7 +40,7 @@ struct tty;
  * @groups: all thread groups that have not been reaped
  * @ttys: terminals that were controlling ones; they stay to the end
  * @nr_threads: host threads of tasks
- * @event_fd: tells task_wait_all() that a group ended, init stopped, or the
+ * @event_fd: tells task_wait_all() that a group ended or stopped, or the
  *	last thread is gone
  * @ending: no new tasks
  * @init_orphaned: nobody on the host could continue a stopped init

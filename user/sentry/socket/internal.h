@@ -153,7 +153,7 @@ TAILQ_HEAD(socket_queue, socket);
  * @space_waiter: on @peer's space_wait while @space_waiting: messages
  * @local, @remote: inet: names; port 0: none
  * @bound: inet: in net.ports
- * @accepted_port: inet: @local's port belongs to the listening socket
+ * @connect_told: TCP: connect() has said that it is connected
  * @port_id: netlink
  * @flight: times its file is in flight, if that is > 0; under net.flight_lock
  * @flight_link: in net.flying
@@ -197,7 +197,7 @@ struct socket {
 	bool space_waiting;
 
 	struct inet_name local, remote;
-	bool bound, accepted_port, connect_told;
+	bool bound, connect_told;
 	uint32_t port_id;
 
 	unsigned int flight;

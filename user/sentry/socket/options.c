@@ -141,6 +141,15 @@ static int no_option(const struct socket *s, int level)
 							     -ENOPROTOOPT;
 }
 
+/* An unknown level: here reading is refused in another way than writing. */
+static int no_level(const struct socket *s, int level)
+{
+	bool known = level == SOL_SOCKET || level == IPPROTO_TCP ||
+		     level == IPPROTO_IP || level == IPPROTO_IPV6;
+
+	return known ? no_option(s, level) : -EOPNOTSUPP;
+}
+
 /* getsockopt */
 
 /**
@@ -293,7 +302,7 @@ static int get_option(struct socket *s, int level, int name, struct value *v)
 			return 0;
 		}
 	}
-	return no_option(s, level);
+	return no_level(s, level);
 }
 
 /* SO_PEERGROUPS says how long the list is if there is no room for it. */

@@ -128,18 +128,20 @@ static ssize_t packet_deliver(struct message *m, const struct packet *p)
 	return (ssize_t)(m->flags & MSG_TRUNC ? p->len : n);
 }
 
-/* Nothing is there: what that means. */
-static ssize_t nothing_there(struct socket *s)
+/* Nothing is there: what that means. Datagrams end only for who would wait. */
+static ssize_t nothing_there(struct socket *s, const struct message *m)
 {
+	bool ends = s->type == SOCK_SEQPACKET || !m->nonblock;
 	int err = socket_take_error(s);
 
 	if (err)
 		return err;
-	return socket_shut(s) & SHUT_RECV ? 0 : -EAGAIN;
+	return ends && socket_shut(s) & SHUT_RECV ? 0 : -EAGAIN;
 }
 
 /* The first packet, out of the queue, or NULL and *err. */
-static struct packet *take_packet(struct socket *s, ssize_t *err)
+static struct packet *take_packet(struct socket *s, const struct message *m,
+				  ssize_t *err)
 {
 	struct packet *p;
 	bool wake = false;
@@ -151,7 +153,7 @@ static struct packet *take_packet(struct socket *s, ssize_t *err)
 		wake = s->rx.nospace;
 		s->rx.nospace = false;
 	} else {
-		*err = nothing_there(s);
+		*err = nothing_there(s, m);
 	}
 	pthread_mutex_unlock(&s->rx.lock);
 	if (p)
@@ -169,7 +171,7 @@ static ssize_t peek_packet(struct socket *s, struct message *m)
 
 	pthread_mutex_lock(&s->rx.lock);
 	p = STAILQ_FIRST(&s->rx.packets);
-	n = p ? packet_deliver(m, p) : nothing_there(s);
+	n = p ? packet_deliver(m, p) : nothing_there(s, m);
 	if (p && p->scm && n >= 0)
 		m->scm = scm_dup(p->scm);
 	pthread_mutex_unlock(&s->rx.lock);
@@ -186,7 +188,7 @@ static ssize_t try_recv(struct task *t, struct socket *s, void *arg)
 
 	if (m->flags & MSG_PEEK)
 		return peek_packet(s, m);
-	p = take_packet(s, &n);
+	p = take_packet(s, m, &n);
 	if (!p)
 		return n;
 	n = packet_deliver(m, p);

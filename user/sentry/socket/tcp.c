@@ -41,7 +41,7 @@ static struct socket *make_child(struct task *t, struct socket *listener,
 		return NULL;
 	child->local = *local;
 	child->remote = *remote;
-	child->accepted_port = true;
+	child->connect_told = true;
 	return child;
 }
 
@@ -79,6 +79,7 @@ static int connect_new(struct task *t, struct socket *s,
 	/* The answer comes later, for all that the program knows. */
 	if (err && err != -EAGAIN) {
 		atomic_store(&s->err, -err);
+		atomic_fetch_or(&s->shut, SHUT_BOTH);
 		atomic_store(&s->state, SOCKET_FAILED);
 	}
 	return -EINPROGRESS;
@@ -101,6 +102,7 @@ static int connect_step(struct task *t, struct socket *s,
 		return err;
 	case SOCKET_FAILED:
 		err = socket_take_error(s);
+		atomic_fetch_and(&s->shut, ~SHUT_BOTH);
 		atomic_store(&s->state, SOCKET_NEW);
 		return err ? err : -ECONNABORTED;
 	default:

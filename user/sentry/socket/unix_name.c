@@ -280,6 +280,7 @@ int unix_find(struct task *t, struct socket *s, const struct address *a,
 	struct net *net = s->net;
 	int err = check_address(a);
 
+	*out = NULL;
 	if (err)
 		return err;
 	if (is_abstract(a)) {
@@ -294,6 +295,7 @@ int unix_find(struct task *t, struct socket *s, const struct address *a,
 	}
 	if (!err && (*out)->type != s->type) {
 		socket_put(*out);
+		*out = NULL;
 		err = -EPROTOTYPE;
 	}
 	return err;

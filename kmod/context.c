@@ -85,6 +85,24 @@ static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
 	return ctx;
 }
 
+/*
+ * The context of a command that names one, with flags of @allowed and no sequence
+ * number; claimed, or with a reference.
+ */
+static struct sandtrap_context *
+context_of_arg(struct sandtrap_instance *inst,
+	       const struct sandtrap_context_arg *a, u32 allowed, bool claim)
+{
+	struct sandtrap_context *ctx;
+
+	if (a->flags & ~allowed || a->seq)
+		return ERR_PTR(-EOPNOTSUPP);
+	if (claim)
+		return context_claim(inst, a->id);
+	ctx = sandtrap_context_get(inst, a->id);
+	return ctx ?: ERR_PTR(-ENOENT);
+}
+
 static void context_unclaim(struct sandtrap_context *ctx)
 {
 	clear_bit_unlock(0, &ctx->busy);
@@ -270,10 +288,10 @@ static int wait_unbound(struct sandtrap_context *ctx)
 
 	WRITE_ONCE(ctx->waiter, current);
 	for (;;) {
-		set_current_state(TASK_KILLABLE);
+		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		if (!rcu_access_pointer(ctx->thread))
 			break;
-		if (fatal_signal_pending(current)) {
+		if (signal_pending(current)) {
 			err = -EINTR;
 			break;
 		}
@@ -332,9 +350,7 @@ int sandtrap_release_context(struct sandtrap_instance *inst, void *arg)
 	struct sandtrap_context_arg *a = arg;
 	struct sandtrap_context *ctx;
 
-	if (a->flags || a->seq)
-		return -EOPNOTSUPP;
-	ctx = context_claim(inst, a->id);
+	ctx = context_of_arg(inst, a, 0, true);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
 	/* It stays claimed: commands that still find it get EBUSY. */
@@ -600,11 +616,9 @@ int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg)
 	struct sandtrap_context *ctx;
 	struct sandtrap_thread *thr;
 
-	if (a->flags || a->seq)
-		return -EOPNOTSUPP;
-	ctx = sandtrap_context_get(inst, a->id);
-	if (!ctx)
-		return -ENOENT;
+	ctx = context_of_arg(inst, a, 0, false);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
 
 	/*
 	 * If the thread misses this when it enters the program, it finds the
@@ -640,15 +654,13 @@ int sandtrap_pull(struct sandtrap_instance *inst, void *arg)
 	struct sandtrap_context *ctx;
 	int err;
 
-	if (a->flags & ~SANDTRAP_STATE_ALL || a->seq)
-		return -EOPNOTSUPP;
-	if (!a->flags)
-		return -EINVAL;
-	ctx = context_claim(inst, a->id);
+	ctx = context_of_arg(inst, a, SANDTRAP_STATE_ALL, true);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
 
-	if (!ctx->space)
+	if (!a->flags)
+		err = -EINVAL;
+	else if (!ctx->space)
 		err = -ENOTCONN;
 	else if (!context_stopped(ctx))
 		err = -EINVAL;

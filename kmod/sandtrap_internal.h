@@ -51,8 +51,11 @@
 #define SANDTRAP_OFF_CONTEXTS (1ull << 32)
 #define SANDTRAP_SLOT_SHIFT 20
 
-/* Stub threads wait for long: no load, no hung task, no obstacle to freezing. */
-#define SANDTRAP_STUB_WAIT (TASK_KILLABLE | TASK_NOLOAD | TASK_FREEZABLE)
+/*
+ * Stub threads wait for long: no load, no hung task, no obstacle to freezing. No
+ * signal but SIGKILL is for them; see thread_park() for what else wakes them.
+ */
+#define SANDTRAP_STUB_WAIT (TASK_INTERRUPTIBLE | TASK_FREEZABLE)
 
 struct sandtrap_context;
 
@@ -190,6 +193,7 @@ struct sandtrap_thread {
 	 */
 	u8 selector;
 	bool in_program; /* runs program code; written by the thread */
+	bool parked; /* on a round trip to user mode; see thread_park() */
 	bool fresh; /* nothing of the context has been loaded yet */
 	bool sleeping; /* a wake-up is needed; see thread_sleep() */
 	bool unbind; /* let go of the context; written under space->lock */
@@ -198,6 +202,7 @@ struct sandtrap_thread {
 	struct sandtrap_context *ctx; /* written by the thread */
 	struct task_struct *task;
 	struct sandtrap_space *space;
+	unsigned long park; /* a system call instruction of the stub */
 
 	struct kref ref;
 	struct rcu_head rcu;

@@ -395,8 +395,11 @@ long sandtrap_serve(struct sandtrap_space *space, unsigned long arg)
 				       READ_ONCE(space->req) ||
 				       (id = next_clone(space)),
 				       (SANDTRAP_STUB_WAIT));
-		if (err || READ_ONCE(space->dead))
+		if (READ_ONCE(space->dead) || fatal_signal_pending(current))
 			break;
+		/* The server is to be frozen or stopped. Then it comes back. */
+		if (err)
+			return -ERESTARTNOINTR;
 		if (id) {
 			space->last_clone = id;
 			return id;

@@ -18,6 +18,8 @@
 #include "sandtrap_internal.h"
 #include "trace.h"
 
+#define SYSCALL_INSN_SIZE 2
+
 /* Not 0 (allow) and not 1 (block): see struct sandtrap_thread. */
 #define SELECTOR_POISON 0xff
 
@@ -152,6 +154,7 @@ bool sandtrap_thread_admit(struct sandtrap_thread *thr, struct pt_regs *regs)
 		return true;
 	}
 	thr->state = SANDTRAP_LIVE;
+	thr->park = regs->ip - SYSCALL_INSN_SIZE;
 	sandtrap_stop(thr, regs);
 	return true;
 }

@@ -139,7 +139,7 @@ static void thread_sleep(struct sandtrap_thread *thr)
 		 * req, unbind, next) and looking at sleeping or need_wakeup.
 		 */
 		set_current_state(SANDTRAP_STUB_WAIT);
-		if (thread_wanted(thr) || fatal_signal_pending(current))
+		if (thread_wanted(thr) || signal_pending(current))
 			break;
 		schedule();
 	}
@@ -182,13 +182,16 @@ static bool do_request(struct sandtrap_thread *thr)
 	return resume;
 }
 
-/* Waits until the context is resumed; false: the thread is to die. */
+/*
+ * Waits until the context is resumed; false: the kernel wants something else of
+ * the thread on its way to user mode.
+ */
 static bool wait_resume(struct sandtrap_thread *thr)
 {
 	for (;;) {
 		u32 spin_ns = 0;
 
-		if (unlikely(fatal_signal_pending(current)))
+		if (unlikely(signal_pending(current)))
 			return false;
 		if (unlikely(!thr->ctx || READ_ONCE(thr->unbind)) &&
 		    sandtrap_thread_rebind(thr))
@@ -266,20 +269,50 @@ static bool enter(struct sandtrap_thread *thr, struct pt_regs *regs)
 }
 
 /*
+ * The thread is to be frozen (cgroup.freeze), stopped (SIGSTOP, ptrace) or killed,
+ * or has work to do, all of which happens on the way to user mode. It goes there:
+ * to the stub's last instruction, a system call, with which it comes back to wait.
+ * Nothing of the program is needed for that but the registers, which are saved.
+ */
+static void thread_park(struct sandtrap_thread *thr, struct pt_regs *regs)
+{
+	thr->parked = true;
+	regs->ip = thr->park;
+	regs->cs = __USER_CS;
+	regs->ss = __USER_DS;
+	regs->flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF;
+	/* No system call to restart. */
+	regs->orig_ax = -1;
+}
+
+/*
  * An event was published, or the thread has no context: waits, and comes back
- * with the registers of a program, or with the thread about to die. Until it
- * does, task_pt_regs() may hold anything a user could have put there.
+ * with the registers of a program, or parks. Until it does, task_pt_regs() may
+ * hold anything a user could have put there.
  */
 void sandtrap_stop(struct sandtrap_thread *thr, struct pt_regs *regs)
 {
 	thr->in_program = false;
 	do {
-		if (!wait_resume(thr))
+		if (!wait_resume(thr)) {
+			thread_park(thr, regs);
 			return;
+		}
 	} while (!enter(thr, regs));
 }
 
 /* what the hooks call */
+
+/* A call of a thread that did not enter the program: that of thread_park(). */
+static void unpark(struct sandtrap_thread *thr, struct pt_regs *regs)
+{
+	if (!thr->parked) {
+		sandtrap_thread_kill(thr, SANDTRAP_KILL_SEAL);
+		return;
+	}
+	thr->parked = false;
+	sandtrap_stop(thr, regs);
+}
 
 /* Returns true: the system call is not to be executed. */
 bool sandtrap_trap_syscall(struct pt_regs *regs)
@@ -292,8 +325,7 @@ bool sandtrap_trap_syscall(struct pt_regs *regs)
 	/* Says that the work done after a system call is to be left out. */
 	current->syscall_dispatch.on_dispatch = true;
 	if (unlikely(!thr->in_program)) {
-		/* It did not enter the program: it should be dying. */
-		sandtrap_thread_kill(thr, SANDTRAP_KILL_SEAL);
+		unpark(thr, regs);
 		return true;
 	}
 

@@ -589,6 +589,88 @@ TEST_F(lifetime, contexts_are_charged_to_their_maker)
 	cgroup_remove(&cg);
 }
 
+static bool cgroup_is(const struct cgroup *cg, const char *key, long value)
+{
+	int i;
+
+	for (i = 0; i < SOON && cgroup_read(cg, "cgroup.events", key) != value; i++)
+		usleep(1000);
+	return i < SOON;
+}
+
+/* In a group, threads that wait in the kernel for the sentry can be frozen. */
+TEST_F(lifetime, stubs_can_be_frozen)
+{
+	struct sandtrap_regs *r = &self->b.ctx.page->regs;
+	struct cgroup cg;
+	char pid[16];
+	uint32_t seq;
+	int i;
+
+	if (geteuid() || cgroup_make(&cg, NULL))
+		SKIP(return, "this machine has no cgroup2 for us: run as root");
+	BOX_LOAD(&self->b, box_syscall);
+	EXPECT_EVENT(SYSCALL);
+	snprintf(pid, sizeof(pid), "%d", the_stub(&self->b));
+	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", pid));
+	/* Stopped at a system call, and running. */
+	for (i = 0; i < 20; i++) {
+		if (i == 10)
+			BOX_LOAD(&self->b, prog_loop);
+		seq = self->b.ctx.page->event_seq;
+		if (i >= 10) {
+			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id,
+						 0, seq));
+			usleep(rand() % 2000);
+		}
+		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "1"));
+		ASSERT_TRUE(cgroup_is(&cg, "frozen ", 1));
+		r->rax = i < 10 ? i : r->rax;
+		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
+		EXPECT_EQ(-ETIME, box_wait(&self->b, &self->b.ctx, seq, 5));
+		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "0"));
+		if (i >= 10)
+			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT,
+						 self->b.ctx.id, 0, 0));
+		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, SOON));
+		ASSERT_EQ(i < 10 ? SANDTRAP_EVENT_SYSCALL : SANDTRAP_EVENT_INTERRUPT,
+			  self->b.ctx.page->event);
+		EXPECT_EQ(i < 10 ? i : ~0ull, r->orig_rax);
+	}
+	/* The server was frozen as well, and came back. */
+	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1, PROT_READ));
+	cgroup_write(cg.mount, "cgroup.procs", pid);
+	cgroup_remove(&cg);
+}
+
+/* Where the module wakes threads, it leaves alone where they may run. */
+TEST_F(lifetime, affinity_set_from_outside_stays)
+{
+	cpu_set_t want, seen, all;
+	uint32_t seq;
+	pid_t tid;
+	int i;
+
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	if (CPU_COUNT(&all) < 2)
+		SKIP(return, "this machine has no second CPU");
+	BOX_LOAD(&self->b, box_syscall);
+	EXPECT_EVENT(SYSCALL);
+	tid = running_thread(the_stub(&self->b));
+	CPU_ZERO(&want);
+	CPU_SET(0, &want);
+	if (sched_setaffinity(tid, sizeof(want), &want))
+		SKIP(return, "this machine has no way for us to do it: run as root");
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(want), &want));
+	for (i = 0; i < 50; i++) {
+		seq = self->b.ctx.page->event_seq;
+		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
+		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, SOON));
+		ASSERT_EQ(0, sched_getaffinity(tid, sizeof(seen), &seen));
+		ASSERT_TRUE(CPU_EQUAL(&want, &seen));
+	}
+}
+
 /* the module */
 
 static int unload(void)

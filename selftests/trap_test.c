@@ -25,6 +25,7 @@
 #define AC 0x40000ull
 #define IOPL 0x3000ull
 #define IF 0x200ull
+#define ID 0x200000ull
 
 /* x86 page fault error code. */
 #define PF_PROT 1u
@@ -522,6 +523,49 @@ TEST_F(trap, state_survives_other_work_on_the_cpu)
 		ASSERT_EQ(1, data[8]);
 		ASSERT_EQ(4, data[11]);
 	}
+}
+
+BOX_PROGRAM(prog_leave,
+	"movl $0x2b, %eax\n movw %ax, %ds\n movw %ax, %es\n"
+	"pushfq\n orl $0x200000, (%rsp)\n popfq\n syscall");
+BOX_PROGRAM(prog_find,
+	"movw %ds, %ax\n movw %es, %bx\n pushfq\n popq %rdx\n syscall");
+
+/* The next context on the same thread finds nothing of the one before. */
+TEST_F(trap, selectors_and_flags_are_not_inherited)
+{
+	struct box_context ctx;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, 0, &ctx));
+		box_load(&self->b, &ctx, prog_leave, prog_leave_end - prog_leave);
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &ctx));
+		EXPECT_NE(0, ctx.page->regs.eflags & ID);
+		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RELEASE_CONTEXT, ctx.id, 0, 0));
+		usleep(2000);
+		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, 0, &ctx));
+		box_load(&self->b, &ctx, prog_find, prog_find_end - prog_find);
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &ctx));
+		EXPECT_EQ(0, ctx.page->regs.rax);
+		EXPECT_EQ(0, ctx.page->regs.rbx);
+		EXPECT_EQ(0, ctx.page->regs.rdx & ID);
+		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RELEASE_CONTEXT, ctx.id, 0, 0));
+		usleep(2000);
+	}
+}
+
+/* But a program keeps its own flag over events. */
+BOX_PROGRAM(prog_id,
+	"pushfq\n orl $0x200000, (%rsp)\n popfq\n syscall\n"
+	"pushfq\n popq %rdx\n syscall");
+
+TEST_F(trap, the_id_flag_is_kept)
+{
+	BOX_LOAD(&self->b, prog_id);
+	EXPECT_EVENT(SYSCALL);
+	EXPECT_EVENT(SYSCALL);
+	EXPECT_NE(0, self->b.ctx.page->regs.rdx & ID);
 }
 
 /* interrupts */

@@ -241,7 +241,7 @@ bench-check:
 
 # The tables of the last run, for README.md.
 bench-markdown:
-	@$(VM_ENV) selftests/bench/report.py --markdown $(BUILD)/bench/results.json
+	@selftests/bench/bench --markdown $(BUILD)/bench/results.json
 
 torture: need-deps
 	@+$(MAKE) --no-print-directory all

@@ -178,16 +178,19 @@ def sleeping(machine, platform):
     process = processes.start(platform.prefix + [machine.program("bench_proc"), "sleep"])
     killer = threading.Timer(machine.limit, processes.kill_descendants)
     killer.start()
+    found = None
     try:
-        if process.stdout.readline() != "asleep\n":
-            reason = "fails: the program did not get to sleep"
-            return {"pss": reason, "idle_cpu": reason}
-        time.sleep(SETTLE_S)
-        return {"pss": _pss(), "idle_cpu": _idle_ms_per_s()}
+        if process.stdout.readline() == "asleep\n":
+            time.sleep(SETTLE_S)
+            found = {"pss": _pss(), "idle_cpu": _idle_ms_per_s()}
     finally:
         killer.cancel()
         processes.kill_descendants()
-        process.communicate()
+        _, err = process.communicate()
+    if not found:
+        reason = f"fails: did not get to sleep: {processes.describe(process.returncode, err)}"
+        found = {"pss": reason, "idle_cpu": reason}
+    return found
 
 
 def _pss():

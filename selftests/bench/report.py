@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # report.py - shows results: tables on a terminal, in markdown, and as a plot
-#
-# Run by itself it prints the markdown of a results.json:
-# usage: selftests/bench/report.py [--markdown] RESULTS
 
-import json
 import os
 import statistics
 import subprocess
@@ -189,14 +185,16 @@ def plot_script(heading, data, names, count, path):
         f":{3 + 3 * i}:{4 + 3 * i}"
         f"{':ytic(1)' if i == 0 else ''} with xerrorbars pt 7 ps 0.5 title '{name}'"
         for i, name in enumerate(names))
-    return f"""set terminal svg size 900,{120 + 26 * count} font 'sans,12' background '#ffffff'
+    return f"""set terminal svg noenhanced size 900,{140 + 26 * count} font 'sans,12' background '#ffffff'
 set output '{path}'
-set title "{heading}" noenhanced
+set label 1 "{heading}" at screen 0.5,screen 0.98 center font ',10'
+set tmargin 3
+set bmargin 6
 set xlabel 'times native (median, lowest, highest)'
 set logscale x
 set grid x
 set yrange [{count - 0.5}:-0.5]
-set key outside bottom center horizontal noenhanced
+set key at screen 0.5,screen 0.01 center bottom horizontal width 2
 plot {curves}
 """
 
@@ -227,19 +225,3 @@ def plot(results, directory):
     except FileNotFoundError:
         print("bench: no gnuplot here, so no plots: run 'make deps'", file=sys.stderr)
         return []
-
-
-def main(argv):
-    paths = [word for word in argv if word != "--markdown"]
-    if len(paths) != 1:
-        raise SystemExit("usage: report.py [--markdown] RESULTS")
-    with open(paths[0], encoding="utf-8") as file:
-        results = json.load(file)
-    if "--markdown" in argv:
-        print_markdown(results)
-    else:
-        print_tables(results)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -86,4 +86,24 @@ os.truncate("f3", 5); print(os.stat("f3").st_size)
 '
 fi
 
+# A mapping that is longer than its file, and one that no host can make.
+same_as_native mapped_file_ends python3 -c '
+import ctypes, os, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_long
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+def at(a): return ctypes.c_void_p(a)
+fd = os.open("/sys/kernel/mm/transparent_hugepage/enabled", os.O_RDONLY)
+print("sysfs", libc.mmap(None, 4096, 1, 2, fd, 0), ctypes.get_errno())
+f = tempfile.TemporaryFile(); f.write(b"0123456789"); f.flush()
+a = libc.mmap(None, 8192, 3, 1, f.fileno(), 0)
+r, w = os.pipe(); os.write(w, b"x" * 4000)
+print("into", libc.read(r, at(a + 5), 100), os.fstat(f.fileno()).st_size, os.pread(f.fileno(), 100, 0))
+print("behind", libc.read(r, at(a + 4096), 100), ctypes.get_errno(), libc.write(w, at(a + 4096), 20))
+print("zeroes", libc.write(w, at(a + 4), 20), os.read(r, 3900) == b"x" * 3900, os.read(r, 30)[:6])
+for i in range(40): print(libc.write(w, at(a + i % 5), 5), os.read(r, 5), end=" ")
+os.ftruncate(f.fileno(), 0)
+print("gone", libc.write(w, at(a), 5), ctypes.get_errno())
+'
+
 finish

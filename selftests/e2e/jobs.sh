@@ -15,7 +15,7 @@ sleep 30 & kill $!; wait $!; echo "killed $?"
 END
 
 same_script wait_for_any <<'END'
-(sleep 0.3; exit 1) & (exit 2) & wait -n; echo $?; wait -n; echo $?; wait -n; echo $?
+(sleep 3; exit 1) & (sleep 1; exit 2) & wait -n; echo $?; wait -n; echo $?; wait -n; echo $?
 END
 
 same_script traps <<'END'

@@ -42,7 +42,7 @@ same_as_native number_of_cpus bash -c 'nproc; nproc --all; getconf _NPROCESSORS_
 same_as_native filesystems bash -c 'grep -cw proc /proc/filesystems'
 same_as_native no_such_process bash -c 'ls /proc/999999; cat /proc/999999/stat; ls -d /proc/self/nosuch'
 same_as_native list_of_processes bash -c 'ls /proc | grep -cx $$'
-same_as_native of_another_process bash -c 'sleep 5 & sleep 0.3; cat /proc/$!/comm; kill $!'
+same_as_native of_another_process bash -c 'sleep 20 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done; cat /proc/$!/comm; kill $!'
 same_as_native after_its_end bash -c 'sleep 0 & pid=$!; wait $pid; ls /proc/$pid 2>&1 | sed "s/$pid/PID/"'
 same_as_native read_only bash -c '
 	exec 2>/dev/null; echo x >/proc/self/cmdline; echo $?; mkdir /proc/dir; echo $?; rm /proc/self/stat; echo $?'

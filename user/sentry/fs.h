@@ -22,6 +22,8 @@ struct file;
 struct fd_table;
 struct fs_context;
 
+struct file_view;
+
 /**
  * struct file_mmap - what mm/ maps for a file, filled by file_ops.mmap
  * @host_fd: host file to map directly at the same offset; or -1
@@ -98,6 +100,9 @@ struct file_ops {
  * @watchers: epoll items that watch it; fs/epoll.c
  * @pos: position, for kinds that keep their own; under @lock
  * @priv: belongs to @ops
+ * @view: the sentry's mapping of a host file, or NULL; mm/host_file.c
+ * @view_wanted: how often there was none
+ * @mappable: the host is known to be able to map it
  */
 struct file {
 	const struct file_ops *ops;
@@ -112,7 +117,13 @@ struct file {
 	pthread_mutex_t lock;
 	off_t pos;
 	void *priv;
+	_Atomic(struct file_view *) view;
+	atomic_uint view_wanted;
+	atomic_bool mappable;
 };
+
+/* Gives up the sentry's mapping of @f, which nobody else uses; mm/host_file.c. */
+void file_view_drop(struct file *f);
 
 struct file *file_get(struct file *f);
 void file_put(struct file *f);

@@ -34,6 +34,7 @@ void file_put(struct file *f)
 	lock_release(f, f);
 	if (f->ops->release)
 		f->ops->release(f);
+	file_view_drop(f);
 	if (f->host_fd >= 0)
 		close(f->host_fd);
 	pthread_mutex_destroy(&f->lock);

@@ -7,6 +7,7 @@
  * and go through task_host_syscall(), which ends early for signals.
  */
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "sentry/fs/internal.h"
 
@@ -62,8 +63,23 @@ static int host_truncate(struct task *t, struct file *f, off_t len)
 	return err ? err : (int)host_ret(ftruncate(f->host_fd, len));
 }
 
+/*
+ * Whether the host can map the file at all: to be known now, for the mapping itself
+ * is put off, and must not fail then. The answer does not change.
+ */
 static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 {
+	void *page;
+
+	if (!atomic_load_explicit(&f->mappable, memory_order_relaxed)) {
+		page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE,
+			    f->host_fd, 0);
+		if (page == MAP_FAILED)
+			return -errno;
+		munmap(page, PAGE_SIZE);
+		atomic_store_explicit(&f->mappable, true,
+				      memory_order_relaxed);
+	}
 	out->host_fd = f->host_fd;
 	return 0;
 }

@@ -238,13 +238,23 @@ int mm_access(struct mm *mm, struct task *t, uint64_t addr, bool write,
 size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
 	       size_t len, bool write);
 
-/* host_word.c */
+/* host_file.c */
 enum word_op { WORD_LOAD, WORD_SWAP, WORD_CAS };
 
 /* The atomic operation itself; returns what was there before. */
 uint32_t word_apply(_Atomic uint32_t *word, enum word_op op, uint32_t expected,
 		    uint32_t new_value);
-/* The same in a host file that @p maps: 0 with *@old set, or -EFAULT. */
+/*
+ * What @p, which maps a host file, has at @addr, all within it: the number of bytes
+ * copied, fewer where the last page of the file ends, or -EFAULT.
+ */
+ssize_t host_file_read(const struct pma *p, uint64_t addr, void *buf,
+		       size_t len);
+ssize_t host_file_write(const struct pma *p, uint64_t addr, const void *buf,
+			size_t len);
+/* How many of @len bytes at @addr host_file_write() could write. */
+ssize_t host_file_room(const struct pma *p, uint64_t addr, size_t len);
+/* word_apply() in a host file that @p maps: 0 with *@old set, or -EFAULT. */
 int host_word_apply(const struct pma *p, uint64_t addr, enum word_op op,
 		    uint32_t expected, uint32_t new_value, uint32_t *old);
 

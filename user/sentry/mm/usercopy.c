@@ -22,15 +22,6 @@ static void *pma_ptr(struct mm *mm, const struct pma *p, uint64_t addr)
 			       p->off + (addr - p->start));
 }
 
-static ssize_t host_io(const struct pma *p, uint64_t addr, void *buf,
-		       size_t len, bool write)
-{
-	off_t off = (off_t)(p->off + (addr - p->start));
-
-	return write ? pwrite(p->host_fd, buf, len, off) :
-		       pread(p->host_fd, buf, len, off);
-}
-
 size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
 	       size_t len, bool write)
 {
@@ -40,8 +31,10 @@ size_t mm_copy(struct mm *mm, struct task *t, uint64_t addr, void *buf,
 	while (done < len && !mm_access(mm, t, addr, write, &p)) {
 		n = MIN(len - done, p->end - addr);
 		if (unlikely(p->file)) {
-			ssize_t r = host_io(p, addr, (char *)buf + done, n,
-					    write);
+			ssize_t r = write ?
+				host_file_write(p, addr, (char *)buf + done, n) :
+				host_file_read(p, addr, (char *)buf + done, n);
+
 			if (r <= 0)
 				break;
 			n = (size_t)r;
@@ -143,7 +136,7 @@ static int word_locked(struct mm *mm, struct task *t, uint64_t addr,
 		return 0;
 	}
 	if (op == WORD_LOAD)
-		return host_io(p, addr, old, sizeof(*old), false) ==
+		return host_file_read(p, addr, old, sizeof(*old)) ==
 			sizeof(*old) ? 0 : -EFAULT;
 	return host_word_apply(p, addr, op, expected, new_value, old);
 }
@@ -213,8 +206,8 @@ static ssize_t pin_bounce(struct user_buffer *ub, const struct pma *p,
 	ub->bounce = malloc((size_t)n);
 	if (!ub->bounce)
 		return -ENOMEM;
-	if (!ub->write)
-		n = host_io(p, addr, ub->bounce, (size_t)n, false);
+	n = ub->write ? host_file_room(p, addr, (size_t)n) :
+			host_file_read(p, addr, ub->bounce, (size_t)n);
 	if (n <= 0) {
 		free(ub->bounce);
 		ub->bounce = NULL;

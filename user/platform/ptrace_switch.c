@@ -260,8 +260,9 @@ static uint32_t guess_access(struct ptrace_context *ctx, uint64_t addr, uint64_t
 
 static bool is_page_fault(const siginfo_t *info)
 {
+	/* The kernel's own code stands for a stack that is not canonical (#SS). */
 	if (info->si_signo == SIGBUS)
-		return info->si_code != BUS_ADRALN;
+		return info->si_code != BUS_ADRALN && info->si_code != SI_KERNEL;
 	return info->si_signo == SIGSEGV && info->si_code != SI_KERNEL &&
 	       info->si_code != SEGV_CPERR_CODE;
 }

@@ -176,6 +176,7 @@ static bool do_request(struct sandtrap_thread *thr)
 	if (!resume)
 		sandtrap_wake_waiter(ctx);
 	if (batch) {
+		WRITE_ONCE(ctx->page->batches, ctx->page->batches + 1);
 		sandtrap_space_end_batch(thr->space);
 		sandtrap_batch_put(batch);
 	}

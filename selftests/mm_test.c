@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "platform_util.h"
 #include "sandtrap_util.h"
 
 #define BAD_ADDRESS 0x7000000000ull
@@ -349,8 +350,7 @@ TEST_F(mm, many_threads_map_at_once)
 
 	for (i = 0; i < 4; i++) {
 		mappers[i] = (struct mapper){ &self->b, i, 0 };
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, map_in_a_loop,
-					    &mappers[i]));
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, map_in_a_loop, &mappers[i]));
 	}
 	BOX_LOAD(&self->b, box_syscall);
 	for (i = 0; i < 300; i++)
@@ -525,6 +525,89 @@ TEST_F(mm, a_sentry_that_waits_for_a_slow_file_can_be_killed)
 		umount2(FUSE_FILE, MNT_DETACH);
 	}
 	unlink(FUSE_FILE);
+}
+
+/* On the platform: operations that two threads ask for keep their order. */
+
+#define ROUNDS 400
+
+struct sharer {
+	struct bench *b;
+	struct platform_context *ctx;
+	pthread_mutex_t *lock;
+	pthread_barrier_t *barrier;
+	unsigned int *last; /* page mapped last; under the lock */
+	unsigned int seed;
+	int err;
+};
+
+static int map_and_switch(struct sharer *s)
+{
+	unsigned int page = rand_r(&s->seed) % BENCH_AREA_PAGES;
+	struct platform_event ev;
+	int err;
+
+	pthread_mutex_lock(s->lock);
+	err = address_space_map_file(s->b->as, s->ctx, BENCH_FREE, s->b->fd, BENCH_SPARE_OFFSET +
+				     page * BENCH_PAGE, BENCH_PAGE, PROT_READ, false);
+	*s->last = page;
+	pthread_mutex_unlock(s->lock);
+	return err ?: context_switch(s->ctx, s->b->as, -1, &ev);
+}
+
+static void *share(void *arg)
+{
+	struct sharer *s = arg;
+	int i, round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < 4; i++)
+			s->err = s->err ?: map_and_switch(s);
+		pthread_barrier_wait(s->barrier); /* the test looks */
+		pthread_barrier_wait(s->barrier);
+	}
+	return NULL;
+}
+
+TEST(operations_of_two_threads_keep_their_order)
+{
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct segmentation_fault fault;
+	struct sharer sharers[2];
+	pthread_barrier_t barrier;
+	unsigned int last = 0, i;
+	pthread_t threads[2];
+	uint64_t page;
+	struct bench b;
+
+	if (box_why_skip())
+		SKIP(return, "%s", box_why_skip());
+	ASSERT_EQ(0, bench_open(&b, "sandtrap"));
+	platform_keep_fd(b.p, b.fd);
+	for (page = 0; page < BENCH_AREA_PAGES; page++)
+		*(uint64_t *)(b.spare + page * BENCH_PAGE) = page;
+	pthread_barrier_init(&barrier, NULL, 3);
+	BENCH_LOAD(&b, box_syscall);
+	for (i = 0; i < 2; i++) {
+		sharers[i] = (struct sharer){ &b, b.ctx, &lock, &barrier, &last, i, 0 };
+		if (i)
+			ASSERT_EQ(0, platform_new_context(b.p, &sharers[i].ctx));
+		bench_start(sharers[i].ctx->state.regs);
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, share, &sharers[i]));
+	}
+	for (i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&barrier);
+		EXPECT_EQ(sizeof(page), address_space_copy_in(b.as, BENCH_FREE, &page,
+							      sizeof(page), &fault));
+		EXPECT_EQ(last, page) TH_LOG("round %u", i);
+		pthread_barrier_wait(&barrier);
+	}
+	for (i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_EQ(0, sharers[i].err);
+	}
+	context_release(sharers[1].ctx);
+	bench_close(&b);
 }
 
 /* copies */

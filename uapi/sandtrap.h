@@ -564,6 +564,8 @@ struct sandtrap_fault {
  * @cpu: CPU that the event happened on
  * @spin_hits: waits of the thread for a resume that ended while spinning
  * @sleeps: waits of the thread for a resume that went to sleep
+ * @batches: batches of SANDTRAP_RUN that were carried out, wholly or not; what
+ *	others ask for in the same address space cannot come before them any more
  * @__reserved0: 0
  * @resume_seq: the sentry stores @event_seq here, with release semantics, to
  *	resume the context
@@ -588,7 +590,8 @@ struct sandtrap_context_page {
 	__u32 cpu;
 	__aligned_u64 spin_hits;
 	__aligned_u64 sleeps;
-	__aligned_u64 __reserved0[3];
+	__aligned_u64 batches;
+	__aligned_u64 __reserved0[2];
 
 	__u32 resume_seq;
 	__u32 resume_flags;

@@ -35,7 +35,11 @@ int platform_open_device(const struct platform_constructor *c, const char *path)
 int platform_new(const struct platform_constructor *c,
 		 const struct platform_options *opts, struct platform **out)
 {
-	return c->new_platform(opts ? opts : &default_options, out);
+	int err = c->new_platform(opts ? opts : &default_options, out);
+
+	if (!err)
+		(*out)->kept_fd = -1;
+	return err;
 }
 
 void platform_release(struct platform *p)

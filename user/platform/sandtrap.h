@@ -125,11 +125,15 @@ struct sandtrap_platform {
  * @fd: its descriptor
  * @contexts: those bound to it; protected by the platform's lock
  * @lock: protects all that follows
- * @dirty: there are queued operations, or they are being carried out; read
- *	without @lock on the hot path
+ * @dirty: there are queued operations, or some are on their way; read without
+ *	@lock on the hot path
+ * @taken_by: context whose switch has taken operations that may not have been
+ *	carried out, or NULL
+ * @taken_batches: the batches of @taken_by before that
  * @owner: the one context all queued operations come from, or NULL
  * @nr: number of queued operations
- * @queue: the operations; their descriptors are duplicates that we own
+ * @queue: the operations; their descriptors are duplicates that we own, but for
+ *	the platform's kept_fd
  */
 struct sandtrap_space {
 	struct platform_address_space base;
@@ -137,6 +141,8 @@ struct sandtrap_space {
 	LIST_HEAD(, sandtrap_context) contexts;
 	pthread_mutex_t lock;
 	atomic_bool dirty;
+	struct sandtrap_context *taken_by;
+	uint64_t taken_batches;
 	struct sandtrap_context *owner;
 	unsigned int nr;
 	struct sandtrap_mem_op queue[SANDTRAP_QUEUE_MAX];
@@ -236,7 +242,8 @@ int sandtrap_load_u32(struct platform_address_space *as, uint64_t addr,
  * @ops: room for SANDTRAP_QUEUE_MAX operations
  *
  * All operations of other threads are done when it returns. Those left are
- * moved to @ops; the caller has them done and calls sandtrap_space_done().
+ * moved to @ops; the caller has them done and calls sandtrap_space_taken(). Until
+ * they are done, whoever else has operations for @as waits.
  *
  * Return: their number, or -errno if an operation failed.
  */
@@ -245,12 +252,14 @@ int sandtrap_space_take(struct sandtrap_space *as,
 			struct sandtrap_mem_op *ops);
 
 /**
- * sandtrap_space_done() - operations taken have been tried
+ * sandtrap_space_taken() - operations taken have been tried
  * @as: address space
+ * @ctx: context that took them
  * @ops: operations
  * @nr: their number
  */
-void sandtrap_space_done(struct sandtrap_space *as,
-			 const struct sandtrap_mem_op *ops, unsigned int nr);
+void sandtrap_space_taken(struct sandtrap_space *as,
+			  struct sandtrap_context *ctx,
+			  const struct sandtrap_mem_op *ops, unsigned int nr);
 
 #endif /* _SANDTRAP_PLATFORM_SANDTRAP_H */

@@ -348,7 +348,7 @@ static __attribute__((noinline)) int run_queue(struct sandtrap_context *ctx,
 	if (!nr_ops)
 		return spinning ? run_spinning(ctx) : run_blocking(ctx);
 	err = run_with_ops(ctx, ops, nr_ops);
-	sandtrap_space_done(ctx->as, ops, nr_ops);
+	sandtrap_space_taken(ctx->as, ctx, ops, nr_ops);
 	return err;
 }
 

@@ -6,14 +6,16 @@
  * switch of the thread that asked for them, which costs nothing extra. The
  * queue belongs to the address space, so that operations keep their order. A
  * switch takes it only if all of it is its own; otherwise, and on a flush, it
- * is carried out at once, under the lock. The module begins a batch only after
- * the batches that came before it in the same address space.
+ * is carried out at once, under the lock. The module carries out one batch of an
+ * address space after the other, but a switch that has taken the queue may not
+ * have come as far as the module: until it has, others wait for it.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sandtrap.h"
@@ -54,14 +56,16 @@ int sandtrap_new_address_space(struct platform *base,
 	return 0;
 }
 
-void sandtrap_space_done(struct sandtrap_space *as,
-			 const struct sandtrap_mem_op *ops, unsigned int nr)
+/* Operations have been tried, or never will be. */
+static void ops_done(struct sandtrap_space *as,
+		     const struct sandtrap_mem_op *ops, unsigned int nr)
 {
 	struct sandtrap_platform *p = to_sandtrap(as->base.platform);
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		if (ops[i].op == SANDTRAP_MEM_MAP)
+		if (ops[i].op == SANDTRAP_MEM_MAP &&
+		    ops[i].fd != p->base.kept_fd)
 			close(ops[i].fd);
 	}
 	atomic_fetch_add_explicit(&p->memory_ops, nr, memory_order_relaxed);
@@ -79,7 +83,7 @@ void sandtrap_address_space_release(struct platform_address_space *base)
 		sandtrap_context_unbind(LIST_FIRST(&as->contexts));
 	pthread_mutex_unlock(&p->lock);
 	if (as->nr)
-		sandtrap_space_done(as, as->queue, as->nr);
+		ops_done(as, as->queue, as->nr);
 	close(as->fd);
 	pthread_mutex_destroy(&as->lock);
 	free(as);
@@ -87,7 +91,43 @@ void sandtrap_address_space_release(struct platform_address_space *base)
 
 /* the queue */
 
-/* Caller holds the lock. */
+/*
+ * A switch took operations: have they been carried out? It may stay in the program
+ * for as long as it likes afterwards, so its return is not to be waited for.
+ */
+static bool taken_done(const struct sandtrap_space *as)
+{
+	return !as->taken_by ||
+	       __atomic_load_n(&as->taken_by->page->batches, __ATOMIC_ACQUIRE) !=
+	       as->taken_batches;
+}
+
+/*
+ * Caller holds the lock, which is let go meanwhile. Nobody can tell us when the
+ * other thread has got there, but it is on its way.
+ */
+static void wait_taken(struct sandtrap_space *as)
+{
+	struct timespec nap = { 0, 20000 };
+
+	while (!taken_done(as)) {
+		pthread_mutex_unlock(&as->lock);
+		nanosleep(&nap, NULL);
+		pthread_mutex_lock(&as->lock);
+	}
+	as->taken_by = NULL;
+}
+
+static void mark_clean(struct sandtrap_space *as)
+{
+	as->nr = 0;
+	as->owner = NULL;
+	/* Pairs with the load in sandtrap_space_take(). */
+	atomic_store_explicit(&as->dirty, as->taken_by != NULL,
+			      memory_order_release);
+}
+
+/* Caller holds the lock, and has waited for what was taken. */
 static int queue_flush(struct sandtrap_space *as)
 {
 	struct sandtrap_mem arg = {
@@ -97,8 +137,10 @@ static int queue_flush(struct sandtrap_space *as)
 	};
 	int err = 0;
 
-	if (!as->nr)
+	if (!as->nr) {
+		mark_clean(as);
 		return 0;
+	}
 	while (ioctl(as->fd, SANDTRAP_MEM, &arg)) {
 		if (errno != EINTR) {
 			err = errno == ESRCH ? -ECHILD : -errno;
@@ -108,11 +150,8 @@ static int queue_flush(struct sandtrap_space *as)
 		arg.ops += arg.out_ops_done * sizeof(as->queue[0]);
 		arg.nr_ops -= arg.out_ops_done;
 	}
-	sandtrap_space_done(as, as->queue, as->nr);
-	as->nr = 0;
-	as->owner = NULL;
-	/* Pairs with the load in sandtrap_space_take(). */
-	atomic_store_explicit(&as->dirty, false, memory_order_release);
+	ops_done(as, as->queue, as->nr);
+	mark_clean(as);
 	return err;
 }
 
@@ -122,6 +161,8 @@ static int queue_add(struct sandtrap_space *as, struct sandtrap_context *ctx,
 	int err = 0;
 
 	pthread_mutex_lock(&as->lock);
+	if (as->nr == SANDTRAP_QUEUE_MAX || !ctx)
+		wait_taken(as);
 	if (as->nr == SANDTRAP_QUEUE_MAX)
 		err = queue_flush(as);
 	as->owner = !as->nr || as->owner == ctx ? ctx : NULL;
@@ -144,17 +185,32 @@ int sandtrap_space_take(struct sandtrap_space *as, struct sandtrap_context *ctx,
 	if (!atomic_load_explicit(&as->dirty, memory_order_acquire))
 		return 0;
 	pthread_mutex_lock(&as->lock);
-	if (as->nr && as->owner != ctx) {
+	wait_taken(as);
+	if (!as->nr || as->owner != ctx) {
 		nr = queue_flush(as);
-	} else if (as->nr) {
+	} else {
 		nr = as->nr;
 		memcpy(ops, as->queue, nr * sizeof(*ops));
-		as->nr = 0;
-		as->owner = NULL;
-		atomic_store_explicit(&as->dirty, false, memory_order_relaxed);
+		as->taken_by = ctx;
+		as->taken_batches = ctx->page->batches;
+		mark_clean(as);
 	}
 	pthread_mutex_unlock(&as->lock);
 	return nr;
+}
+
+void sandtrap_space_taken(struct sandtrap_space *as,
+			  struct sandtrap_context *ctx,
+			  const struct sandtrap_mem_op *ops, unsigned int nr)
+{
+	pthread_mutex_lock(&as->lock);
+	if (as->taken_by == ctx) {
+		as->taken_by = NULL;
+		if (!as->nr)
+			mark_clean(as);
+	}
+	pthread_mutex_unlock(&as->lock);
+	ops_done(as, ops, nr);
 }
 
 int sandtrap_flush(struct platform_address_space *base,
@@ -164,6 +220,7 @@ int sandtrap_flush(struct platform_address_space *base,
 	int err;
 
 	pthread_mutex_lock(&as->lock);
+	wait_taken(as);
 	err = queue_flush(as);
 	pthread_mutex_unlock(&as->lock);
 	return err;
@@ -183,7 +240,8 @@ int sandtrap_map_file(struct platform_address_space *base,
 	};
 
 	/* The caller may close its own before the operation is done. */
-	op.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	op.fd = fd == base->platform->kept_fd ? fd :
+						fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (op.fd < 0)
 		return -errno;
 	return queue_add(to_space(base), (struct sandtrap_context *)ctx, &op);

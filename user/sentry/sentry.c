@@ -105,6 +105,8 @@ static int kernel_init(struct kernel *k, const struct sentry_options *opts)
 	syscall_table_init();
 	err = memory_file_create(&k->memory_file);
 	if (!err)
+		platform_keep_fd(k->platform, memory_file_fd(k->memory_file));
+	if (!err)
 		err = vfs_init(k, opts->root);
 	if (!err)
 		err = net_create(k);

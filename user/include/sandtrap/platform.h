@@ -314,6 +314,7 @@ struct platform_ops {
  * @usertrap_entry: address, the same in all address spaces, that the program may
  *	jump to instead of executing a system call instruction; 0: there is none
  * @vdso: where the vDSO is
+ * @kept_fd: what platform_keep_fd() was told, or -1
  *
  * A jump to @usertrap_entry is a PLATFORM_SYSCALL without the cost of a trap. It
  * takes the number and the arguments in the registers of the instruction, and in
@@ -330,7 +331,7 @@ struct platform_ops {
  * the platform reports that rip as it is. What the entry is called with is hostile
  * like everything that comes from the program.
  *
- * Constant for the platform's life. A platform embeds this as its first
+ * Constant for the platform's life, but for @kept_fd. A platform embeds this as its first
  * member. A sentry reads the members and calls the functions below.
  */
 struct platform {
@@ -349,6 +350,7 @@ struct platform {
 	int concurrency_count;
 	uint64_t usertrap_entry;
 	struct platform_vdso vdso;
+	int kept_fd;
 };
 
 /**
@@ -605,12 +607,27 @@ void context_release(struct platform_context *ctx);
 /* address space */
 
 /**
+ * platform_keep_fd() - promise to keep a descriptor open
+ * @p: platform
+ * @fd: descriptor that stays open, and of the same file, as long as there are
+ *	address spaces; one only, that of the file which most mappings are of
+ *
+ * A platform that defers address_space_map_file() need not duplicate it. Before
+ * the first address space is made.
+ */
+static inline void platform_keep_fd(struct platform *p, int fd)
+{
+	p->kept_fd = fd;
+}
+
+/**
  * address_space_map_file() - map a range of a host file
  * @as: address space
  * @ctx: context of the calling thread that last ran, or next runs, in @as; or
  *	NULL. With it the platform may defer the operation to its next switch.
  * @addr: where, page aligned, in [min_user_address, max_user_address)
- * @fd: descriptor of the calling process; need not stay open
+ * @fd: descriptor of the calling process; need not stay open, but for the one of
+ *	platform_keep_fd()
  * @offset: page aligned offset into the file
  * @len: length, page aligned, not 0
  * @prot: PROT_READ, PROT_WRITE, PROT_EXEC bits, not 0

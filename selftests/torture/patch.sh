@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# patch - threads in code whose system calls get rewritten under them, see patch.c
+#
+# Runs it natively for a second (the test itself must be right), then on the systrap
+# platform with patching and without. TORTURE_SECONDS says for how long with patching;
+# by default a minute where TORTURE_COUNT asks for a run at length (make torture), else
+# 5 s. timeout: 400
+
+set -u
+
+count=${TORTURE_COUNT:-50}
+seconds=${TORTURE_SECONDS:-$([ "${count:-50}" -ge 500 ] && echo 60 || echo 5)}
+build=${BUILD:-build}
+program=$build/selftests/torture/patch
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+number=0
+failures=0
+
+result()
+{
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $number patch.$2"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number patch.$2"
+	fi
+}
+
+# run NAME SECONDS COMMAND...: the program must find nothing wrong.
+run()
+{
+	local name=$1 time=$2 status=0
+	shift 2
+
+	timeout -k 5 $((time + 60)) "$@" "$program" "$time" >"$log" 2>&1 </dev/null || status=$?
+	sed 's/^/# /' "$log"
+	[ "$status" = 0 ] || echo "# exit status $status after at most $time s"
+	result "$status" "$name"
+}
+
+command -v sandrun >/dev/null || {
+	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
+	exit 4
+}
+sandrun --list-platforms | grep -q "^systrap	usable" || {
+	echo "1..0 # SKIP this machine lacks what the systrap platform needs"
+	exit 4
+}
+
+echo "TAP version 13"
+run natively 1
+run patched "$seconds" sandrun --platform=systrap
+run unpatched 3 sandrun --platform=systrap --no-patch
+echo "1..$number"
+[ "$failures" = 0 ]

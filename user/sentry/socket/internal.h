@@ -14,6 +14,7 @@
  *
  * Lock order, outermost first:
  *
+ *   net.collect_lock   one collector at a time; files are put under it
  *   net.lock           names and ports
  *   net.flight_lock    files in flight; never with net.lock
  *   socket.lock        state, names and options; of a connecting socket before that
@@ -22,7 +23,7 @@
  *   mm.lock            copies from and to the program are made under rx.lock
  *   wait queues        innermost
  *
- * No file is put while one of these locks is held: it may be a socket's last
+ * No file is put while one of the others is held: it may be a socket's last
  * reference.
  */
 #ifndef _SENTRY_SOCKET_INTERNAL_H
@@ -157,7 +158,7 @@ TAILQ_HEAD(socket_queue, socket);
  * @port_id: netlink
  * @flight: times its file is in flight, if that is > 0; under net.flight_lock
  * @flight_link: in net.flying
- * @gc_refs, @gc_queued: for the collector
+ * @gc_refs, @gc_queued, @gc_link: for the collector
  */
 struct socket {
 	const struct socket_ops *ops;
@@ -243,6 +244,7 @@ LIST_HEAD(socket_list, socket);
  * @ports: by port; [0] TCP, [1] UDP
  * @next_port: where the search for a free one goes on
  * @next_netlink: likewise
+ * @collect_lock: see the lock order
  * @flight_lock: protects the rest
  * @nr_flying: files in flight
  * @flying: AF_UNIX sockets among these
@@ -254,6 +256,7 @@ struct net {
 	struct socket_list ports[2][NAME_BUCKETS];
 	unsigned int next_port;
 	uint32_t next_netlink;
+	pthread_mutex_t collect_lock;
 	pthread_mutex_t flight_lock;
 	unsigned long nr_flying;
 	struct socket_list flying;

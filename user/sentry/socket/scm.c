@@ -35,15 +35,21 @@ struct scm *scm_alloc(unsigned int nr_files)
 				 nr_files * sizeof(struct file *));
 }
 
-/*
+/**
+ * struct scm_drain - files being put by a thread
+ * @list: those that are still to be put
+ * @collect: where to look for garbage when that is done, or NULL
+ *
  * Putting a file may free a socket, whose queue holds files, and so on: those
- * wait on a list of the thread instead of on its stack.
+ * wait on a list of the thread instead of on its stack, and however many
+ * sockets that ends, the collector runs once.
  */
-struct scm_list {
+struct scm_drain {
 	TAILQ_HEAD(, scm) list;
+	struct net *collect;
 };
 
-static __thread struct scm_list *draining;
+static __thread struct scm_drain *draining;
 
 static void put_files(struct scm *scm)
 {
@@ -56,7 +62,7 @@ static void put_files(struct scm *scm)
 
 void scm_free(struct scm *scm)
 {
-	struct scm_list later;
+	struct scm_drain later = { .collect = NULL };
 
 	if (!scm)
 		return;
@@ -72,6 +78,8 @@ void scm_free(struct scm *scm)
 		put_files(scm);
 	}
 	draining = NULL;
+	if (later.collect)
+		scm_collect(later.collect);
 }
 
 struct scm *scm_dup(const struct scm *scm)
@@ -367,7 +375,8 @@ static void gc_garbage(struct net *net, struct gc_list *garbage)
 	LIST_FOREACH(s, &net->flying, flight_link) {
 		if (s->gc_queued) {
 			s->gc_queued = false;
-			SLIST_INSERT_HEAD(garbage, socket_get(s), gc_link);
+			socket_get(s);
+			SLIST_INSERT_HEAD(garbage, s, gc_link);
 		}
 	}
 }
@@ -378,9 +387,14 @@ void scm_collect(struct net *net)
 	struct gc_list garbage = SLIST_HEAD_INITIALIZER(garbage);
 	struct socket *s;
 
+	if (draining) {
+		draining->collect = net;
+		return;
+	}
 	/* What it frees are sockets, whose end would ask for it again. */
 	if (collecting)
 		return;
+	pthread_mutex_lock(&net->collect_lock);
 	pthread_mutex_lock(&net->flight_lock);
 	gc_candidates(net);
 	gc_restore(net);
@@ -395,4 +409,5 @@ void scm_collect(struct net *net)
 		socket_put(s);
 	}
 	collecting = false;
+	pthread_mutex_unlock(&net->collect_lock);
 }

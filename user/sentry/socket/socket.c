@@ -15,6 +15,7 @@ int net_create(struct kernel *k)
 	if (!net)
 		return -ENOMEM;
 	pthread_mutex_init(&net->lock, NULL);
+	pthread_mutex_init(&net->collect_lock, NULL);
 	pthread_mutex_init(&net->flight_lock, NULL);
 	net->next_netlink = 1;
 	k->net = net;
@@ -28,6 +29,7 @@ void net_destroy(struct kernel *k)
 	/* Sockets that only their own queues held until now. */
 	scm_collect(k->net);
 	pthread_mutex_destroy(&k->net->lock);
+	pthread_mutex_destroy(&k->net->collect_lock);
 	pthread_mutex_destroy(&k->net->flight_lock);
 	free(k->net);
 	k->net = NULL;

@@ -195,7 +195,10 @@ static struct ptrace_platform *alloc_platform(void)
 	return p;
 }
 
-/* The sentry's own threads take part in barriers as well. */
+/*
+ * The sentry's own threads take part in barriers as well. While there is but one of
+ * them this costs nothing; later the kernel waits for all CPUs to go through RCU.
+ */
 static bool register_for_barrier(void)
 {
 	return !syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
@@ -203,6 +206,7 @@ static bool register_for_barrier(void)
 
 static int start(struct ptrace_platform *p)
 {
+	bool registered = register_for_barrier();
 	int err;
 
 	err = platform_find_vdso(&p->base.vdso);
@@ -213,7 +217,7 @@ static int start(struct ptrace_platform *p)
 	p->base.min_user_address = platform_min_user_address();
 	p->base.max_user_address = PTRACE_OPS_ADDR(p->stub);
 	p->base.concurrency_count = INT_MAX;
-	if (!register_for_barrier())
+	if (!registered)
 		p->base.have_global_memory_barrier = false;
 	return 0;
 }

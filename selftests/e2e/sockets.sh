@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# sockets.sh - sockets: every corner of progs/sockets, and programs that live on them
+# sockets.sh - sockets: every corner of them, and programs that live on them
 # timeout: 900
 
 . "$(dirname "$0")/lib.sh"
 
-for part in create stream waiting names dgram seqpacket rights creds cycles tcp tcp_connect \
-	reuse udp options epoll traffic wakes netlink; do
-	same_as_native "$part" "$progs/sockets" "$part"
+for part in create stream waiting names dgram seqpacket rights creds cycles; do
+	same_as_native "unix_$part" "$progs/unix_sockets" "$part"
+done
+for part in tcp tcp_connect reuse udp options epoll traffic wakes netlink; do
+	same_as_native "net_$part" "$progs/net_sockets" "$part"
 done
 
 need python python3 || finish

@@ -594,11 +594,16 @@ static bool is_instruction(uint64_t off, const struct site *s)
 	return off <= start || off >= call || s->start != direct;
 }
 
+/* The last interrupted instructions outside of it. */
+#define NR_SAMPLES 4096
+static _Atomic uint64_t samples[NR_SAMPLES];
+static atomic_uint nr_samples;
+
 static void on_signal(int signo, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
-	uint64_t off = (uint64_t)uc->uc_mcontext.gregs[REG_RIP] -
-		       (uint64_t)atomic_load(&common.base);
+	uint64_t ip = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	uint64_t off = ip - (uint64_t)atomic_load(&common.base);
 	int saved = errno;
 	bool found = false;
 	size_t i;
@@ -606,9 +611,31 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	count(SIGNALS);
 	for (i = 0; i < ARRAY_SIZE(table); i++)
 		found |= is_instruction(off, &table[i]);
-	if (off < region_size && !found)
+	if (off >= region_size)
+		atomic_store(&samples[atomic_fetch_add(&nr_samples, 1) % NR_SAMPLES], ip);
+	else if (!found)
 		fail("the interrupted instruction", "common", off, 0);
 	errno = saved;
+}
+
+/* Where system calls have been rewritten to go, no thread has ever been seen. */
+static void check_samples(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	uint64_t start, end;
+	char line[512];
+	size_t i;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, "[usertrap]") ||
+		    sscanf(line, "%lx-%lx", &start, &end) != 2)
+			continue;
+		for (i = 0; i < NR_SAMPLES; i++)
+			if (samples[i] >= start && samples[i] < end)
+				fail("the interrupted instruction", "a slot", samples[i], 0);
+	}
+	if (maps)
+		fclose(maps);
 }
 
 static void *signaller(void *arg)
@@ -715,6 +742,7 @@ int main(int argc, char **argv)
 	for (i = 0; i <= NR_EXECUTORS; i++)
 		pthread_join(executors[i], NULL);
 	check_file();
+	check_samples();
 	for (i = 0; i < NR_COUNTS; i++) {
 		fprintf(stderr, "%lu %s\n", atomic_load(&counts[i]), count_names[i]);
 		if (!atomic_load(&counts[i]))

@@ -40,10 +40,9 @@
  *     instruction leaves them, all else unchanged.
  *
  *     The entry finds its thread by the gs base, which points to the thread's
- *     sysmsg_thread_context while systrap_space_enable_calls() is on and the
- *     program's own gs base is 0. If it points elsewhere, the entry raises a
- *     signal instead, and the call is a system call by way 1: always right,
- *     only slower. FPU registers are not touched, and stay where they are.
+ *     sysmsg_thread_context from the thread's first call on, if the program's own
+ *     gs base is 0. If it points elsewhere, the entry raises a signal instead,
+ *     and the call is a system call by way 1: always right, only slower. FPU registers are not touched, and stay where they are.
  *
  *     A signal that arrives between the first instruction of the entry and the
  *     last one of the return is put off: the sentry never sees an instruction
@@ -101,7 +100,7 @@
 #define SYSMSG_CONTEXT_SYSCALL 1 /* the sentry's turn, as for all below */
 #define SYSMSG_CONTEXT_FAULT 2 /* or an interrupt: the signal tells */
 #define SYSMSG_CONTEXT_SYSCALL_TRAP 3 /* by a call; no signal frame */
-#define SYSMSG_CONTEXT_SYSCALL_CAN_BE_PATCHED 4 /* mov $nr, %eax; syscall */
+#define SYSMSG_CONTEXT_SYSCALL_CAN_BE_PATCHED 4 /* trapped, but need not */
 #define SYSMSG_CONTEXT_READY 5 /* a new thread, or a call got a frame */
 #define SYSMSG_CONTEXT_DEAD 6 /* written by the sentry alone */
 
@@ -113,7 +112,7 @@
 
 /* struct sysmsg_thread_context.options */
 #define SYSMSG_OPTION_CALLS 1 /* gs base is the stub's where the program's is 0 */
-#define SYSMSG_OPTION_PATCH 2 /* tell about what can be patched */
+#define SYSMSG_OPTION_PATCH 2 /* tell that what trapped can be patched */
 #define SYSMSG_OPTION_CPUID 4 /* CPUID faults: look at the instruction */
 
 /* struct sysmsg_thread_context.hints */

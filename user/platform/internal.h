@@ -19,6 +19,7 @@
  */
 extern const struct platform_constructor sandtrap_constructor
 	__attribute__((weak));
+extern const struct platform_constructor systrap_constructor;
 extern const struct platform_constructor ptrace_constructor;
 
 /**

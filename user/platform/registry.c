@@ -15,9 +15,10 @@
  */
 static const struct platform_constructor *kinds[MAX_PLATFORMS] = {
 	&sandtrap_constructor,
+	&systrap_constructor,
 	&ptrace_constructor,
 };
-static size_t nr_kinds = 2;
+static size_t nr_kinds = 3;
 
 static void drop_absent_kinds(void)
 {

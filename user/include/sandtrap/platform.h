@@ -306,6 +306,8 @@ struct platform_ops {
  * @owns_page_tables: the platform itself translates addresses (as KVM does)
  * @detects_access: struct platform_event.access is exact, not a guess
  * @cpuid_events: CPUID is reported as PLATFORM_CPUID on this machine
+ * @untrusted_stops: a hostile program may run on although context_switch() has
+ *	returned, so that memory may be reused only after address_space_flush()
  * @map_unit: mapping granularity that is worth while in bytes; 0: the cost of
  *	a map does not depend on its size
  * @min_user_address: lowest address that can be mapped
@@ -344,6 +346,7 @@ struct platform {
 	bool owns_page_tables;
 	bool detects_access;
 	bool cpuid_events;
+	bool untrusted_stops;
 	uint64_t map_unit;
 	uint64_t min_user_address;
 	uint64_t max_user_address;

@@ -106,7 +106,8 @@ struct platform_address_space *mm_address_space(struct mm *mm)
 
 int mm_sync(struct mm *mm, struct task *t)
 {
-	if (atomic_load(&mm->nr_tasks) > 1)
+	if (atomic_load(&mm->nr_tasks) > 1 ||
+	    mm->kernel->platform->untrusted_stops)
 		return mm_broken(t, address_space_flush(mm->as,
 							mm_ctx(t)));
 	if (t)

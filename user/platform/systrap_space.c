@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+/*
+ * systrap_space.c - address spaces of the systrap platform
+ *
+ * Memory operations are system calls for the server thread of the stub process.
+ * Handing it something costs two task switches however little it is, so that
+ * operations of a context are collected, and done together before it runs again
+ * or when somebody needs them done.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "systrap.h"
+
+static struct systrap_space *to_space(struct platform_address_space *as)
+{
+	return (struct systrap_space *)as;
+}
+
+/* ---- the server ---- */
+
+static int read_ack(struct systrap_space *s)
+{
+	uint64_t ack;
+
+	while (read(s->ack_fd, &ack, sizeof(ack)) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	/* Larger than any errno, however often: the reaper's word. */
+	return ack > 4095 ? -ECHILD : 1 - (int)ack;
+}
+
+int systrap_run_ops(struct systrap_space *s, unsigned int count)
+{
+	if (atomic_load(&s->dead))
+		return -ECHILD;
+	s->ops->count = count;
+	/* Pairs with the server's load of it. */
+	__atomic_store_n(&s->ops->seq, s->ops->seq + 1, __ATOMIC_RELEASE);
+	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
+	return read_ack(s);
+}
+
+/* ---- birth and death ---- */
+
+static struct systrap_space *take_spare(struct systrap_platform *p)
+{
+	struct systrap_space *s;
+
+	pthread_mutex_lock(&p->lock);
+	s = p->spare;
+	p->spare = NULL;
+	pthread_mutex_unlock(&p->lock);
+	return s;
+}
+
+int systrap_new_address_space(struct platform *base, struct platform_address_space **out)
+{
+	struct systrap_platform *p = to_systrap(base);
+	struct systrap_space *s = take_spare(p);
+	int err = 0;
+
+	if (!s)
+		err = systrap_space_create(p, &s);
+	if (!err)
+		*out = &s->base;
+	return err;
+}
+
+/* Empties the list, whether it was carried out or not. Under the lock. */
+static void finish_ops(struct systrap_space *s)
+{
+	const unsigned int count = atomic_load(&s->nr_ops);
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		if (s->ops->ops[i].nr == __NR_mmap)
+			close((int)s->ops->ops[i].args[4]);
+	}
+	atomic_store(&s->nr_ops, 0);
+}
+
+/*
+ * Nobody may see the program's pages after this, so they are unmapped before the
+ * process is killed: its death may take a while. If it is dead they are gone.
+ */
+static void unmap_program(struct systrap_space *s)
+{
+	const struct platform *p = s->base.platform;
+	const struct platform_vdso *vdso = &p->vdso;
+	const uint64_t end = p->max_user_address;
+	uint64_t from = 0;
+	unsigned int nr = 0;
+
+	if (vdso->end && vdso->start < end) {
+		s->ops->ops[nr++] = (struct sysmsg_op){ __NR_munmap, { 0, vdso->start } };
+		from = vdso->end;
+	}
+	s->ops->ops[nr++] = (struct sysmsg_op){ __NR_munmap, { from, end - from } };
+	systrap_run_ops(s, nr);
+}
+
+void systrap_address_space_release(struct platform_address_space *base)
+{
+	struct systrap_space *s = to_space(base);
+
+	systrap_forget_threads(s);
+	pthread_mutex_lock(&s->ops_lock);
+	finish_ops(s);
+	unmap_program(s);
+	pthread_mutex_unlock(&s->ops_lock);
+	systrap_space_kill(s);
+	systrap_space_put(s);
+}
+
+/* ---- the list ---- */
+
+int systrap_flush_locked(struct systrap_space *s)
+{
+	struct systrap_platform *p = to_systrap(s->base.platform);
+	const unsigned int count = atomic_load(&s->nr_ops);
+	int err;
+
+	if (!count)
+		return 0;
+	err = systrap_run_ops(s, count);
+	atomic_fetch_add_explicit(&p->memory_ops, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->memory_batches, 1, memory_order_relaxed);
+	finish_ops(s);
+	return err;
+}
+
+/* Under the lock. An operation without a context is not deferred. */
+static int add_op(struct systrap_space *s, const struct sysmsg_op *op, bool defer)
+{
+	const unsigned int count = atomic_load(&s->nr_ops);
+
+	s->ops->ops[count] = *op;
+	atomic_store(&s->nr_ops, count + 1);
+	return defer ? 0 : systrap_flush_locked(s);
+}
+
+static int make_room(struct systrap_space *s)
+{
+	return atomic_load(&s->nr_ops) < SYSMSG_OPS_MAX ? 0 : systrap_flush_locked(s);
+}
+
+/*
+ * The caller may close his descriptor at once, so the list has its own. When
+ * there are no more to be had, those that the list has can be given back.
+ */
+static int keep_open(struct systrap_space *s, int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int err;
+
+	if (own >= 0)
+		return own;
+	if (errno != EMFILE)
+		return -errno;
+	err = systrap_flush_locked(s);
+	if (err)
+		return err;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return own < 0 ? -errno : own;
+}
+
+static int add_map(struct systrap_space *s, int fd, struct sysmsg_op *op, bool defer)
+{
+	int own, err;
+
+	err = make_room(s);
+	if (err)
+		return err;
+	own = keep_open(s, fd);
+	if (own < 0)
+		return own;
+	op->args[4] = own;
+	return add_op(s, op, defer);
+}
+
+int systrap_map_file(struct platform_address_space *base, struct platform_context *ctx,
+		     uint64_t addr, int fd, uint64_t offset, uint64_t len, int prot,
+		     bool precommit)
+{
+	struct systrap_space *s = to_space(base);
+	int flags = MAP_SHARED | MAP_FIXED | (precommit ? MAP_POPULATE : 0);
+	struct sysmsg_op op = { __NR_mmap, { addr, len, prot, flags, 0, offset } };
+	int err;
+
+	pthread_mutex_lock(&s->ops_lock);
+	err = add_map(s, fd, &op, ctx);
+	pthread_mutex_unlock(&s->ops_lock);
+	return err;
+}
+
+int systrap_unmap(struct platform_address_space *base, struct platform_context *ctx,
+		  uint64_t addr, uint64_t len)
+{
+	struct systrap_space *s = to_space(base);
+	const struct sysmsg_op op = { __NR_munmap, { addr, len } };
+	int err;
+
+	pthread_mutex_lock(&s->ops_lock);
+	err = make_room(s);
+	if (!err)
+		err = add_op(s, &op, ctx);
+	pthread_mutex_unlock(&s->ops_lock);
+	return err;
+}
+
+int systrap_flush(struct platform_address_space *base, struct platform_context *ctx)
+{
+	struct systrap_space *s = to_space(base);
+	int err;
+
+	pthread_mutex_lock(&s->ops_lock);
+	err = systrap_flush_locked(s);
+	pthread_mutex_unlock(&s->ops_lock);
+	return err;
+}

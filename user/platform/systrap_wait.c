@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT
+/*
+ * systrap_wait.c - hand over the turn, and wait to get it back
+ *
+ * Both sides sleep on one word, the context's state: the stub while it is the
+ * sentry's turn, the sentry while it is the stub's. Before they sleep they may
+ * spin, for a bounded time: with two CPUs a system call then costs no wake-up at
+ * all. Spinning that does not pay several times in a row is given up for a while,
+ * which doubles as long as it goes on not to pay.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "systrap.h"
+
+#define SPIN_MISSES 3
+#define SPIN_PAUSE_FIRST 16
+#define SPIN_PAUSE_LAST 4096
+
+/* A thread that does not answer an interrupt for so long never will. */
+#define INTERRUPT_TIMEOUT_S 10
+
+static struct systrap_platform *platform_of(const struct systrap_context *ctx)
+{
+	return to_systrap(ctx->base.platform);
+}
+
+static uint32_t state_of(const struct systrap_thread *t)
+{
+	return __atomic_load_n(&t->tc->state, __ATOMIC_ACQUIRE);
+}
+
+static void wake(struct systrap_thread *t, int count)
+{
+	syscall(__NR_futex, &t->tc->state, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+/* ---- sleeping ---- */
+
+/* The program has been asked to stop, and has so long to do it. */
+static const struct timespec interrupt_timeout = { .tv_sec = INTERRUPT_TIMEOUT_S };
+
+static int sleep_once(struct systrap_thread *t, bool impatient)
+{
+	return syscall(__NR_futex, &t->tc->state, FUTEX_WAIT, SYSMSG_CONTEXT_NONE,
+		       impatient ? &interrupt_timeout : NULL, NULL, 0) ? -errno : 0;
+}
+
+static bool is_interrupted(struct systrap_context *ctx)
+{
+	return ctx && (atomic_load(&ctx->yield) ||
+		       atomic_load(&ctx->interrupt) & SYSTRAP_PENDING);
+}
+
+/* @ctx: whose interruption shortens the patience, or NULL. */
+static void sleep_for_stub(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	bool impatient;
+
+	__atomic_store_n(&t->tc->sentry_sleeps, 1, __ATOMIC_RELAXED);
+	/* Pairs with the stub's exchange of the state. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	while (state_of(t) == SYSMSG_CONTEXT_NONE && !atomic_load(&t->space->dead)) {
+		impatient = is_interrupted(ctx);
+		if (sleep_once(t, impatient) == -ETIMEDOUT && impatient)
+			systrap_space_kill(t->space);
+	}
+	__atomic_store_n(&t->tc->sentry_sleeps, 0, __ATOMIC_RELAXED);
+}
+
+/* The state as the stub gives it, once and for all. */
+static int read_state(struct systrap_thread *t)
+{
+	uint32_t state = state_of(t);
+
+	if (atomic_load_explicit(&t->space->dead, memory_order_relaxed))
+		return -ECHILD;
+	if (state >= SYSMSG_CONTEXT_SYSCALL && state <= SYSMSG_CONTEXT_READY)
+		return (int)state;
+	systrap_space_kill(t->space);
+	return -ECHILD;
+}
+
+/* ---- spinning ---- */
+
+static bool spin_for_stub(struct systrap_thread *t, uint32_t ticks)
+{
+	uint64_t start = __builtin_ia32_rdtsc();
+
+	do {
+		if (state_of(t) != SYSMSG_CONTEXT_NONE)
+			return true;
+		__builtin_ia32_pause();
+	} while (__builtin_ia32_rdtsc() - start < ticks);
+	return false;
+}
+
+static bool begin_spinning(struct systrap_context *ctx)
+{
+	struct systrap_platform *p = platform_of(ctx);
+
+	if (!p->spin_ticks)
+		return false;
+	if (ctx->spin_pause) {
+		ctx->spin_pause--;
+		return false;
+	}
+	if (atomic_fetch_add_explicit(&p->spinners, 1, memory_order_relaxed) < p->max_spinners)
+		return true;
+	atomic_fetch_sub_explicit(&p->spinners, 1, memory_order_relaxed);
+	return false;
+}
+
+static void end_spinning(struct systrap_context *ctx, bool paid)
+{
+	unsigned int over;
+
+	atomic_fetch_sub_explicit(&platform_of(ctx)->spinners, 1, memory_order_relaxed);
+	if (paid) {
+		systrap_count(&ctx->spin_hits);
+		ctx->spin_misses = 0;
+		return;
+	}
+	if (++ctx->spin_misses < SPIN_MISSES)
+		return;
+	over = ctx->spin_misses - SPIN_MISSES;
+	ctx->spin_pause = over < 8 ? SPIN_PAUSE_FIRST << over : SPIN_PAUSE_LAST;
+}
+
+/* ---- the turn ---- */
+
+/* Full barrier: then look whether the stub sleeps. Pairs with the stub's fence. */
+static void give_turn(struct systrap_thread *t)
+{
+	__atomic_exchange_n(&t->tc->state, SYSMSG_CONTEXT_NONE, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&t->tc->stub_sleeps, __ATOMIC_RELAXED))
+		wake(t, 1);
+}
+
+int systrap_resume(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	struct systrap_platform *p = platform_of(ctx);
+	bool spinning = begin_spinning(ctx), hit = false;
+
+	t->tc->spin = spinning ? p->spin_ticks : 0;
+	t->tc->interrupt = 0;
+	give_turn(t);
+	if (spinning) {
+		hit = spin_for_stub(t, p->spin_ticks);
+		end_spinning(ctx, hit);
+	}
+	if (!hit) {
+		systrap_count(&ctx->sleeps);
+		sleep_for_stub(ctx, t);
+	}
+	return read_state(t);
+}
+
+int systrap_wait_ready(struct systrap_thread *t)
+{
+	int state;
+
+	sleep_for_stub(NULL, t);
+	state = read_state(t);
+	if (state < 0)
+		return state;
+	if (state == SYSMSG_CONTEXT_READY)
+		return systrap_check_frame(t);
+	systrap_space_kill(t->space);
+	return -ECHILD;
+}
+
+int systrap_make_frame(struct systrap_thread *t)
+{
+	if (t->frame)
+		return 0;
+	t->tc->resume = SYSMSG_RESUME_MAKE_FRAME;
+	give_turn(t);
+	return systrap_wait_ready(t);
+}
+
+int systrap_check_frame(struct systrap_thread *t)
+{
+	const uint32_t frame = __atomic_load_n(&t->tc->frame, __ATOMIC_RELAXED);
+
+	if (frame >= SYSMSG_ALTSTACK && frame <= SYSMSG_MSG - SYSTRAP_FRAME_SIZE && !(frame % 8)) {
+		t->frame = frame;
+		return 0;
+	}
+	systrap_space_kill(t->space);
+	return -ECHILD;
+}
+
+/* ---- from outside ---- */
+
+void systrap_wake_all(struct systrap_space *s)
+{
+	struct systrap_thread *t;
+
+	LIST_FOREACH(t, &s->threads, link) {
+		__atomic_store_n(&t->tc->state, SYSMSG_CONTEXT_DEAD, __ATOMIC_SEQ_CST);
+		wake(t, INT_MAX);
+	}
+	pthread_cond_broadcast(&s->thread_free);
+}
+
+/*
+ * The signal stops the program; the wake-up has the sentry's thread look at its
+ * watch from now on.
+ */
+void systrap_kick(struct systrap_thread *t)
+{
+	struct systrap_space *s = t->space;
+
+	if (!s->pid)
+		return;
+	__atomic_store_n(&t->tc->interrupt, 1, __ATOMIC_SEQ_CST);
+	tgkill(s->pid, t->tid, SYSTRAP_INTERRUPT_SIGNAL);
+	wake(t, INT_MAX);
+}
+
+/* The lock keeps the thread from being given to another context. */
+static void kick(struct systrap_context *ctx)
+{
+	struct systrap_platform *p = platform_of(ctx);
+	struct systrap_thread *t;
+
+	pthread_mutex_lock(&p->lock);
+	t = atomic_load(&ctx->thread);
+	if (t)
+		systrap_kick(t);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* One that waits for a thread, or makes one, looks at the pending bit by itself. */
+static void end_queueing(struct systrap_context *ctx)
+{
+	struct systrap_platform *p = platform_of(ctx);
+	struct systrap_space *s;
+
+	pthread_mutex_lock(&p->lock);
+	LIST_FOREACH(s, &p->spaces, link) {
+		if (atomic_load(&s->waiters))
+			pthread_cond_broadcast(&s->thread_free);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void systrap_interrupt(struct platform_context *c)
+{
+	struct systrap_context *ctx = (struct systrap_context *)c;
+
+	if (atomic_fetch_or(&ctx->interrupt, SYSTRAP_PENDING) == SYSTRAP_RUNNING)
+		kick(ctx);
+	else if (atomic_load(&platform_of(ctx)->queueing))
+		end_queueing(ctx);
+}
+
+void systrap_preempt(struct platform_context *c)
+{
+	struct systrap_context *ctx = (struct systrap_context *)c;
+	unsigned int running = SYSTRAP_RUNNING;
+
+	if (atomic_compare_exchange_strong(&ctx->interrupt, &running,
+					   SYSTRAP_RUNNING | SYSTRAP_PENDING))
+		kick(ctx);
+}
+
+void systrap_prepare_sleep(struct platform_context *c)
+{
+	struct systrap_context *ctx = (struct systrap_context *)c;
+	struct systrap_thread *t = atomic_load_explicit(&ctx->thread, memory_order_relaxed);
+
+	/* A thread that was taken away does not mind. */
+	if (t && t->tc->spin)
+		t->tc->spin = 0;
+}

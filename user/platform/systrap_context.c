@@ -370,13 +370,15 @@ static int vsyscall_event(struct systrap_context *ctx, struct platform_event *ev
 	return 0;
 }
 
-/* By SIGSYS, with a frame. */
+/* By SIGSYS, or by SIGILL in the entry for calls; with a frame. */
 static int trapped_syscall_event(struct systrap_context *ctx, struct systrap_thread *t,
 				 struct platform_event *ev)
 {
 	uint64_t entry;
 
 	copy_siginfo(t, &ev->info);
+	if (ev->info.si_signo != SIGSYS)
+		return syscall_event(ctx, ev);
 	entry = (uint64_t)ev->info.si_call_addr;
 	if (ev->info.si_code == SYS_SECCOMP_CODE && (entry & VSYSCALL_MASK) == VSYSCALL_PAGE)
 		return vsyscall_event(ctx, ev, entry);

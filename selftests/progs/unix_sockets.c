@@ -50,6 +50,10 @@ static void test_create(void)
 	show("on a file", listen(0, 1));
 	show("on nothing", listen(99, 1));
 	show("lseek", lseek(fds[0], 0, SEEK_SET));
+	show("FIOASYNC", ioctl(fds[0], FIOASYNC, &(int){ 1 }));
+	printf("O_ASYNC %d\n", !!(fcntl(fds[0], F_GETFL) & O_ASYNC));
+	show("F_SETOWN", fcntl(fds[0], F_SETOWN, getpid()));
+	show("terminal", isatty(fds[0]) - 1);
 	show("pread", pread(fds[0], fds, 1, 0));
 	show("bad address", send(fds[0], (void *)8, 10, 0));
 	close(fds[0]);

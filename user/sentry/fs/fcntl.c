@@ -26,7 +26,7 @@ static long set_flags(struct task *t, struct file *f, int flags)
 	return err;
 }
 
-/* Signal-driven I/O is not delivered; its settings read as unset. */
+/* Signal-driven I/O is not delivered; its settings are taken, and read as unset. */
 static long get_owner(struct task *t, int cmd, uint64_t arg)
 {
 	struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = 0 };
@@ -59,6 +59,10 @@ static long file_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
 	case F_GETOWN_EX:
 	case F_GETSIG:
 		return get_owner(t, cmd, arg);
+	case F_SETOWN:
+	case F_SETOWN_EX:
+	case F_SETSIG:
+		return 0;
 	case F_GETPIPE_SZ:
 	case F_SETPIPE_SZ:
 		return pipe_fcntl(t, f, cmd, arg);

@@ -56,10 +56,27 @@ static long interface_ioctl(struct task *t, unsigned int cmd, uint64_t arg)
 	struct ifreq r;
 	int err;
 
+	/* All of them have the numbers of sockets; TCGETS and the like have not. */
+	if (cmd >> 8 != SIOCGIFNAME >> 8)
+		return -ENOTTY;
 	if (copy_from_user(t, &r, arg, sizeof(r)))
 		return -EFAULT;
 	err = interface_request(&r, cmd);
 	return err ? err : copy_to_user(t, arg, &r, sizeof(r));
+}
+
+/* SIGIO is never sent, but O_ASYNC is shown. */
+static long set_async(struct task *t, struct file *f, uint64_t arg)
+{
+	uint32_t on;
+
+	if (get_user_u32(t, &on, arg))
+		return -EFAULT;
+	if (on)
+		atomic_fetch_or(&f->flags, O_ASYNC);
+	else
+		atomic_fetch_and(&f->flags, ~O_ASYNC);
+	return 0;
 }
 
 static long interface_name(struct task *t, uint64_t arg)
@@ -115,6 +132,14 @@ long socket_ioctl(struct task *t, struct file *f, unsigned int cmd,
 				 s->type == SOCK_DGRAM ? 0 : socket_unread(s));
 	case SIOCATMARK:
 		return s->ops == &tcp_ops ? put_count(t, arg, 0) : -ENOTTY;
+	case FIOASYNC:
+		return set_async(t, f, arg);
+	case FIOSETOWN:
+	case SIOCSPGRP:
+		return 0;
+	case FIOGETOWN:
+	case SIOCGPGRP:
+		return put_count(t, arg, 0);
 	case SIOCGIFCONF:
 		return interface_list(t, arg);
 	case SIOCGIFNAME:

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -79,6 +80,7 @@ struct vfs; /* fs/ */
  * @unknown_count: calls with numbers outside the table
  * @fault_count: faults that the sentry resolved
  * @patch_count: system call instructions rewritten
+ * @trap_count: system calls that trapped where they need not have
  */
 struct kernel {
 	struct platform *platform;
@@ -89,11 +91,14 @@ struct kernel {
 	struct tid_table *tids;
 	struct task *init;
 	FILE *strace;
+	cpu_set_t cpus; /* where tasks may run at all */
+	size_t cpus_size; /* bytes of it that the host has */
 	uint64_t boot_ns;
 	atomic_ulong syscall_count[SYSCALL_TABLE_SIZE];
 	atomic_ulong unknown_count;
 	atomic_ulong fault_count;
 	atomic_ulong patch_count;
+	atomic_ulong trap_count;
 };
 
 /*

@@ -98,6 +98,7 @@ struct task {
 	/* Written under kernel.tasks_lock and thread_group.lock, read under either. */
 	TAILQ_ENTRY(task) tg_link;
 	bool exiting; /* no more signals, no more kicks */
+	cpu_set_t cpus; /* where it may run; under kernel.tasks_lock */
 
 	/* Counters of this task, added to the kernel's at its exit. */
 	uint32_t syscall_count[SYSCALL_TABLE_SIZE];
@@ -204,5 +205,10 @@ uint64_t thread_group_cpu_ns(struct thread_group *tg);
 void strace_enter(struct task *t, long nr, const uint64_t *args);
 void strace_exit(struct task *t, long nr, const uint64_t *args, long ret);
 void strace_signal(struct task *t, const siginfo_t *info);
+
+/* task/sched.c: notes where the host lets the sandbox, and so init, run. */
+void sched_init(struct kernel *k);
+/* First of all in a new host thread: it may run on @cpus. */
+void sched_start_thread(const cpu_set_t *cpus);
 
 #endif /* _SENTRY_TASK_H */

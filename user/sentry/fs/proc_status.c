@@ -20,6 +20,7 @@ struct task_info {
 	pid_t tgid, tid, ppid, pgid, sid, tpgid;
 	int threads, exit_signal, fd_size;
 	bool no_new_privs;
+	cpu_set_t cpus;
 	unsigned int umask;
 	uint64_t start_ns, cpu_ns, child_cpu_ns;
 	sigmask_t pending, group_pending, blocked, ignored, caught;
@@ -101,6 +102,7 @@ static void group_info(struct task *t, struct task_info *i)
 	i->comm[sizeof(i->comm) - 1] = '\0';
 	i->state = state_of(t);
 	i->cred = t->cred;
+	i->cpus = t->cpus;
 }
 
 static int task_info(struct task *t, const struct pnode *n,
@@ -239,23 +241,36 @@ static void text_signal_status(struct text *x, const struct task_info *i)
 		    i->cred.cap_bounding, 0ul, i->no_new_privs);
 }
 
-static void text_cpu_status(struct text *x)
+/* "0-2,5": ranges of the CPUs that are set. */
+static void text_cpu_list(const cpu_set_t *cpus, struct text *x)
+{
+	const char *separator = "";
+	int cpu, first;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, cpus))
+			continue;
+		first = cpu;
+		while (cpu + 1 < CPU_SETSIZE && CPU_ISSET(cpu + 1, cpus))
+			cpu++;
+		text_printf(x, "%s%d", separator, first);
+		if (cpu != first)
+			text_printf(x, "-%d", cpu);
+		separator = ",";
+	}
+}
+
+static void text_cpu_status(const struct task_info *i, struct text *x)
 {
 	uint64_t mask = 0;
-	cpu_set_t set;
-	int cpu, last = 0;
+	int cpu;
 
-	CPU_ZERO(&set);
-	sched_getaffinity(0, sizeof(set), &set);
-	for (cpu = 0; cpu < 64; cpu++) {
-		if (!CPU_ISSET(cpu, &set))
-			continue;
-		mask |= 1ull << cpu;
-		last = cpu;
-	}
-	text_printf(x, "Cpus_allowed:\t%lx\n", mask);
-	text_printf(x, last ? "Cpus_allowed_list:\t0-%d\n" :
-			      "Cpus_allowed_list:\t%d\n", last);
+	for (cpu = 0; cpu < 64; cpu++)
+		if (CPU_ISSET(cpu, &i->cpus))
+			mask |= 1ull << cpu;
+	text_printf(x, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t", mask);
+	text_cpu_list(&i->cpus, x);
+	text_printf(x, "\n");
 }
 
 int proc_show_status(struct task *t, const struct pnode *n, struct text *x)
@@ -278,7 +293,7 @@ int proc_show_status(struct task *t, const struct pnode *n, struct text *x)
 	text_printf(x, "Threads:\t%d\n", i.threads);
 	text_signal_status(x, &i);
 	text_printf(x, "Seccomp:\t0\nSeccomp_filters:\t0\n");
-	text_cpu_status(x);
+	text_cpu_status(&i, x);
 	text_printf(x, "voluntary_ctxt_switches:\t0\n"
 		       "nonvoluntary_ctxt_switches:\t0\n");
 	return 0;

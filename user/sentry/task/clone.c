@@ -158,6 +158,9 @@ static void copy_own(struct task *child, struct task *t,
 {
 	child->cred = t->cred;
 	child->personality = t->personality;
+	pthread_mutex_lock(&t->kernel->tasks_lock);
+	child->cpus = t->cpus;
+	pthread_mutex_unlock(&t->kernel->tasks_lock);
 	memcpy(child->comm, t->comm, sizeof(child->comm));
 	if (rq->flags & CLONE_CHILD_SETTID)
 		child->set_child_tid = rq->child_tid;

@@ -256,6 +256,7 @@ int task_create_init(struct kernel *k, struct task **out)
 		goto out_task;
 	block_host_signals(k);
 	publish_init(t);
+	sched_init(k);
 	err = tty_init(k, t->tg);
 	if (!err)
 		err = timer_thread_start(k);
@@ -303,7 +304,10 @@ static void *task_thread(void *arg)
 	struct task *t = arg;
 	struct kernel *k = t->kernel;
 
+	pthread_mutex_lock(&k->tasks_lock);
 	t->host_tid = gettid();
+	sched_start_thread(&t->cpus);
+	pthread_mutex_unlock(&k->tasks_lock);
 	leave_rseq();
 	if (t->set_child_tid)
 		put_user_u32(t, t->set_child_tid, (uint32_t)t->tid);

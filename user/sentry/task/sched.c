@@ -27,65 +27,77 @@ long sys_sched_yield(struct task *t, const uint64_t *args)
 	return 0;
 }
 
+void sched_init(struct kernel *k)
+{
+	long n = syscall(SYS_sched_getaffinity, 0, sizeof(k->cpus), &k->cpus);
+
+	k->cpus_size = n > 0 ? (size_t)n : sizeof(long);
+	k->init->cpus = k->cpus;
+}
+
+/* Platforms bind threads to CPUs at times, and a new thread inherits that. */
+void sched_start_thread(const cpu_set_t *cpus)
+{
+	sched_setaffinity(0, sizeof(*cpus), cpus);
+}
+
 /*
- * The host's sched_{get,set}affinity on a task's host thread. Under the lock, and
- * only while the task lives: its thread's id may be another process's after.
- * -EAGAIN: the thread has not got so far as to have one.
+ * Where a task may run is what was asked for, not what the host says of its thread:
+ * see sched_start_thread().
  */
-static long try_affinity(struct task *t, pid_t pid, long nr, size_t size,
-			 void *mask)
-{
-	struct kernel *k = t->kernel;
-	long ret = -ESRCH;
-	struct task *o;
-	pid_t host_tid;
-
-	pthread_mutex_lock(&k->tasks_lock);
-	o = pid ? task_find_locked(k, pid) : t;
-	if (o && !o->exiting) {
-		host_tid = __atomic_load_n(&o->host_tid, __ATOMIC_RELAXED);
-		ret = host_tid ? syscall(nr, host_tid, size, mask) : -EAGAIN;
-		if (host_tid && ret < 0)
-			ret = -errno;
-	}
-	pthread_mutex_unlock(&k->tasks_lock);
-	return ret;
-}
-
-static long host_affinity(struct task *t, uint64_t pid, long nr, size_t size,
-			  void *mask)
-{
-	const struct timespec moment = { .tv_nsec = 100000 };
-	long ret;
-
-	while ((ret = try_affinity(t, (pid_t)pid, nr, size, mask)) == -EAGAIN &&
-	       !task_has_work(t))
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
-	return ret == -EAGAIN ? -ERESTARTNOINTR : ret;
-}
-
 long sys_sched_getaffinity(struct task *t, const uint64_t *args)
 {
-	unsigned char mask[1024];
-	size_t size = MIN(args[1], sizeof(mask));
-	long n;
+	size_t size = t->kernel->cpus_size;
+	struct task *o;
+	cpu_set_t cpus;
 
-	if (size & (sizeof(long) - 1))
+	if (args[1] < size || args[1] & (sizeof(long) - 1))
 		return -EINVAL;
-	n = host_affinity(t, args[0], SYS_sched_getaffinity, size, mask);
-	if (n > 0 && copy_to_user(t, args[2], mask, (size_t)n))
-		return -EFAULT;
-	return n;
+	o = find(t, args[0]);
+	if (!o)
+		return -ESRCH;
+	pthread_mutex_lock(&t->kernel->tasks_lock);
+	cpus = o->cpus;
+	pthread_mutex_unlock(&t->kernel->tasks_lock);
+	task_put(o);
+	return copy_to_user(t, args[2], &cpus, size) ? -EFAULT : (long)size;
+}
+
+/* Under tasks_lock, which keeps the thread's id its own. */
+static long set_cpus_locked(struct task *o, const cpu_set_t *cpus)
+{
+	pid_t host_tid = __atomic_load_n(&o->host_tid, __ATOMIC_RELAXED);
+
+	if (o->exiting)
+		return -ESRCH;
+	o->cpus = *cpus;
+	/* A thread that has no id yet looks at its task when it starts. */
+	if (host_tid && sched_setaffinity(host_tid, sizeof(*cpus), cpus))
+		return -errno;
+	return 0;
 }
 
 long sys_sched_setaffinity(struct task *t, const uint64_t *args)
 {
-	unsigned char mask[1024];
-	size_t size = MIN(args[1], sizeof(mask));
+	struct kernel *k = t->kernel;
+	struct task *o;
+	cpu_set_t cpus;
+	long ret;
 
-	if (copy_from_user(t, mask, args[2], size))
+	CPU_ZERO(&cpus);
+	if (copy_from_user(t, &cpus, args[2], MIN(args[1], sizeof(cpus))))
 		return -EFAULT;
-	return host_affinity(t, args[0], SYS_sched_setaffinity, size, mask);
+	CPU_AND(&cpus, &cpus, &k->cpus);
+	if (!CPU_COUNT(&cpus))
+		return -EINVAL;
+	o = find(t, args[0]);
+	if (!o)
+		return -ESRCH;
+	pthread_mutex_lock(&k->tasks_lock);
+	ret = set_cpus_locked(o, &cpus);
+	pthread_mutex_unlock(&k->tasks_lock);
+	task_put(o);
+	return ret;
 }
 
 static long for_existing(struct task *t, uint64_t pid, long value)

@@ -64,7 +64,7 @@ static const struct syscall_desc descs[] = {
 	SYSCALL_PART(arch_prctl, "xp", "FS and GS; CPUID cannot be switched off"),
 	SYSCALL_PART(personality, "x",
 		     "PER_LINUX with ADDR_NO_RANDOMIZE, which is only remembered"),
-	SYSCALL_PART(sched_setaffinity, "dup", "on the host thread of the task"),
+	SYSCALL_PART(sched_setaffinity, "dup", "among the CPUs the sandbox started with"),
 	SYSCALL_PART(sched_setscheduler, "ddp",
 		     "the normal policies, without effect"),
 	SYSCALL_PART(sched_setparam, "dp", "the normal policies, without effect"),

@@ -10,6 +10,7 @@ static struct {
 	pthread_mutex_t lock; /* innermost but for nothing */
 	pthread_cond_t changed;
 	pthread_t thread;
+	struct kernel *kernel;
 	bool running, stop;
 	TAILQ_HEAD(, ktimer) armed; /* soonest first */
 } timers = {
@@ -56,6 +57,7 @@ static void *timer_thread(void *arg)
 {
 	struct ktimer *first;
 
+	sched_start_thread(&timers.kernel->cpus);
 	pthread_mutex_lock(&timers.lock);
 	while (!timers.stop) {
 		first = TAILQ_FIRST(&timers.armed);
@@ -128,6 +130,7 @@ int timer_thread_start(struct kernel *k)
 	pthread_condattr_t attr;
 
 	timers.stop = false;
+	timers.kernel = k;
 	if (pthread_condattr_init(&attr))
 		return -ENOMEM;
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -192,6 +192,7 @@ static struct ptrace_platform *alloc_platform(void)
 	LIST_INIT(&p->idle);
 	LIST_INIT(&p->tracers);
 	LIST_INIT(&p->contexts);
+	LIST_INIT(&p->pairs);
 	return p;
 }
 

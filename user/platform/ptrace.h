@@ -56,6 +56,7 @@
 #define _SANDTRAP_PLATFORM_PTRACE_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -174,6 +175,24 @@ struct ptrace_address_space {
 #define PTRACE_CTX_PENDING 2u
 
 /**
+ * struct ptrace_pair - a context's two threads on one CPU: ptrace_pair.c
+ * @on: they are bound to one; written under ptrace_platform.lock
+ * @streak: switches in a row that came soon after each other
+ * @last, @end: when the last switch was, when the pair ends; time stamps
+ * @tracer: thread id of the one that runs the context
+ * @before, @bound: where the threads may run otherwise, and as a pair
+ * @seen: switches when the master looked last
+ */
+struct ptrace_pair {
+	atomic_bool on;
+	unsigned int streak;
+	uint64_t last, end;
+	pid_t tracer;
+	cpu_set_t before, bound;
+	unsigned long seen;
+};
+
+/**
  * struct ptrace_context - a context
  * @thread: what runs it, written under ptrace_platform.lock
  * @owner: stands for the host thread that traces @thread, NULL without @thread
@@ -182,6 +201,7 @@ struct ptrace_address_space {
  * @xstate_valid: base.state.xstate is up to date
  * @xstate_dirty: it has to be loaded before the program runs on
  * @switches: for platform_stats
+ * @pair: keeps its threads together
  * @as: where it ran last
  * @fault_seen: the last event was a page fault, told by the next two
  */
@@ -194,7 +214,9 @@ struct ptrace_context {
 	atomic_bool xstate_valid;
 	bool xstate_dirty;
 	atomic_ulong switches;
+	struct ptrace_pair pair;
 	LIST_ENTRY(ptrace_context) link; /* in ptrace_platform.contexts */
+	LIST_ENTRY(ptrace_context) pair_link; /* in ptrace_platform.pairs */
 	/* written under ptrace_platform.fault_lock */
 	struct ptrace_address_space *_Atomic as;
 	LIST_ENTRY(ptrace_context) as_link;
@@ -221,6 +243,7 @@ struct ptrace_platform {
 	unsigned int nr_idle;
 	LIST_HEAD(, ptrace_tracer) tracers;
 	LIST_HEAD(, ptrace_context) contexts;
+	LIST_HEAD(, ptrace_context) pairs;
 	unsigned long switches; /* of released contexts */
 
 	pthread_mutex_t fault_lock;
@@ -518,5 +541,18 @@ int ptrace_pull_full_state(struct platform_context *c);
 void ptrace_full_state_changed(struct platform_context *c);
 void ptrace_interrupt(struct platform_context *c);
 void ptrace_preempt(struct platform_context *c);
+
+/* ---- ptrace_pair.c ---- */
+
+/* Before the program is run: by the tracer of @ctx, which has its thread. */
+void ptrace_pair_switch(struct ptrace_context *ctx);
+/* Lets the threads of @ctx go, before it loses its thread. Under the lock. */
+void ptrace_pair_end_locked(struct ptrace_context *ctx);
+/* Ends the pairs that have not switched since the last time; are any left? */
+bool ptrace_pair_check(struct ptrace_platform *p);
+/* Has the master call ptrace_pair_check() from now on; ptrace_master.c. */
+void ptrace_master_watch_pairs(struct ptrace_platform *p);
+
+#define PTRACE_PAIR_CHECK_NS 20000000
 
 #endif /* _SANDTRAP_PLATFORM_PTRACE_H */

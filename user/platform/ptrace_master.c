@@ -45,6 +45,7 @@ struct ptrace_master {
 	/* protected by lock */
 	struct request *first, **last;
 	bool stop;
+	bool watch_pairs;
 };
 
 static int submit(struct ptrace_platform *p, struct request *req)
@@ -293,13 +294,35 @@ static int run_release(struct ptrace_platform *p, struct request *req)
 
 /* ---- the thread ---- */
 
+/* Sleeps until woken up; with pairs around, for a moment, to look after them. */
+static void wait_for_work(struct ptrace_master *m)
+{
+	struct timespec end;
+
+	if (!m->watch_pairs) {
+		pthread_cond_wait(&m->wake, &m->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += PTRACE_PAIR_CHECK_NS;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	if (pthread_cond_clockwait(&m->wake, &m->lock, CLOCK_MONOTONIC, &end) != ETIMEDOUT)
+		return;
+	m->watch_pairs = false;
+	pthread_mutex_unlock(&m->lock);
+	if (ptrace_pair_check(m->platform))
+		ptrace_master_watch_pairs(m->platform);
+	pthread_mutex_lock(&m->lock);
+}
+
 static struct request *next_request(struct ptrace_master *m)
 {
 	struct request *req;
 
 	pthread_mutex_lock(&m->lock);
 	while (!m->first && !m->stop)
-		pthread_cond_wait(&m->wake, &m->lock);
+		wait_for_work(m);
 	req = m->first;
 	if (req) {
 		m->first = req->next;
@@ -486,6 +509,18 @@ void ptrace_master_stop(struct ptrace_platform *p)
 	pthread_mutex_unlock(&m->lock);
 	pthread_join(m->thread, NULL);
 	free_master(p);
+}
+
+void ptrace_master_watch_pairs(struct ptrace_platform *p)
+{
+	struct ptrace_master *m = p->master;
+
+	pthread_mutex_lock(&m->lock);
+	if (!m->watch_pairs) {
+		m->watch_pairs = true;
+		pthread_cond_signal(&m->wake);
+	}
+	pthread_mutex_unlock(&m->lock);
 }
 
 /* ---- requests ---- */

@@ -400,6 +400,7 @@ int ptrace_switch_to(struct platform_context *c, struct platform_address_space *
 		if (err)
 			return err;
 	}
+	ptrace_pair_switch(ctx);
 	err = load_state(ctx);
 	if (err)
 		return err;

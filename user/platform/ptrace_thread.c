@@ -58,6 +58,7 @@ static struct ptrace_tracer *current_tracer(struct ptrace_platform *p)
 /* Under the lock, like the next one. */
 static void make_orphan(struct ptrace_thread *t)
 {
+	ptrace_pair_end_locked(t->ctx);
 	t->ctx->thread = NULL;
 	t->ctx->owner = NULL;
 	t->ctx = NULL;
@@ -83,6 +84,7 @@ int ptrace_thread_died(struct ptrace_thread *t)
 
 	proc->dead = true;
 	pthread_mutex_lock(&p->lock);
+	t->tid = 0;
 	last = leave_tracer(t);
 	proc->nr_threads--;
 	pthread_mutex_unlock(&p->lock);

@@ -193,6 +193,9 @@ void sentry_print_stats(const struct sentry *s, FILE *out)
 
 	print_syscalls(k, out);
 	fprintf(out, "%12lu  faults resolved\n", k->fault_count);
+	if (k->platform->usertrap_entry)
+		fprintf(out, "%12lu  system calls rewritten, %lu trapped\n",
+			k->patch_count, k->trap_count);
 	platform_get_stats(k->platform, &st);
 	fprintf(out, "%12lu  switches\n", st.switches);
 	fprintf(out, "%12lu  waits that ended spinning\n", st.spin_hits);

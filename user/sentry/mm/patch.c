@@ -12,9 +12,17 @@
 /* Pages of slots in one mm; with them the number of sites is limited. */
 #define AREAS_MAX 16
 
-/* Of mm.patch_seen: an address, and how often it trapped. */
+/*
+ * Of mm.patch_seen: an address, and how often it trapped; SEEN_NEVER: it has been
+ * tried. An address is in any entry of its set.
+ */
 #define SEEN_SHIFT 16
 #define SEEN_NEVER 0xffffu
+#define SEEN_WAYS 4
+#define SEEN_HASH 0x9e3779b97f4a7c15ull
+#define SEEN_HASH_SHIFT (64 - 5)
+
+_Static_assert(PATCH_SEEN == SEEN_WAYS << (64 - SEEN_HASH_SHIFT), "as many sets as values");
 
 #define SYSCALL_SIZE 2
 
@@ -411,16 +419,40 @@ static void try_patch(struct task *t, uint64_t ip)
 		atomic_fetch_add_explicit(&mm->kernel->patch_count, 1, memory_order_relaxed);
 }
 
+static inline uint64_t load_seen(_Atomic uint64_t *entry)
+{
+	return atomic_load_explicit(entry, memory_order_relaxed);
+}
+
 /*
- * Threads share the counts without a lock: one that is lost, or two sites that
- * take each other's place, only put a patch off.
+ * The entry of a site, or else the one of its set that is worth the least: so sites
+ * that take turns do not keep each other from being patched.
+ */
+static _Atomic uint64_t *find_seen(struct mm *mm, uint64_t ip)
+{
+	_Atomic uint64_t *set = &mm->patch_seen[(ip * SEEN_HASH >> SEEN_HASH_SHIFT) * SEEN_WAYS];
+	_Atomic uint64_t *least = set;
+	unsigned int i;
+
+	for (i = 0; i < SEEN_WAYS; i++) {
+		if (load_seen(&set[i]) >> SEEN_SHIFT == ip)
+			return &set[i];
+		if ((load_seen(&set[i]) & SEEN_NEVER) < (load_seen(least) & SEEN_NEVER))
+			least = &set[i];
+	}
+	return least;
+}
+
+/*
+ * Threads share the counts without a lock: one that is lost only puts a patch off.
  */
 void patch_syscall(struct task *t)
 {
 	uint64_t ip = t->regs->rip - SYSCALL_SIZE, seen;
-	_Atomic uint64_t *entry = &t->mm->patch_seen[ip * 0x9e3779b97f4a7c15ull >> 57];
+	_Atomic uint64_t *entry = find_seen(t->mm, ip);
 
-	seen = atomic_load_explicit(entry, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->kernel->trap_count, 1, memory_order_relaxed);
+	seen = load_seen(entry);
 	if (seen >> SEEN_SHIFT != ip)
 		seen = ip << SEEN_SHIFT;
 	if ((seen & SEEN_NEVER) == SEEN_NEVER)
@@ -431,8 +463,6 @@ void patch_syscall(struct task *t)
 	if ((seen & SEEN_NEVER) == SEEN_NEVER)
 		try_patch(t, ip);
 }
-
-_Static_assert(PATCH_SEEN == 1 << (64 - 57), "the hash has as many values as there are entries");
 
 /* ---- leaving ---- */
 

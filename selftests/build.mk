@@ -8,3 +8,9 @@ $(BUILD)/selftests/torture/busy: PROG_CFLAGS := -static
 
 # Alone in a root directory, and below 4 GiB.
 $(BUILD)/selftests/progs/hostile: PROG_CFLAGS := -static
+
+# platform_test is one program of many parts.
+PLATFORM_PARTS := $(patsubst %.c,$(OBJ)/%.o,$(sort $(wildcard selftests/platform/*.c)))
+$(PLATFORM_PARTS): OBJ_CFLAGS += $(TEST_CFLAGS)
+$(PLATFORM_PARTS): | $(KSELFTEST)/kselftest_harness.h
+$(BUILD)/selftests/platform_test: $(PLATFORM_PARTS)

@@ -370,6 +370,20 @@ static int vsyscall_event(struct systrap_context *ctx, struct platform_event *ev
 	return 0;
 }
 
+/*
+ * A number that looks like -ERESTARTSYS or one of its kin looks to the kernel like a
+ * system call that the signal interrupts. The signal knows better.
+ */
+static void undo_restart(struct user_regs_struct *regs, const siginfo_t *info)
+{
+	const uint64_t next = (uint64_t)info->si_call_addr;
+
+	if ((uint32_t)regs->rax != (uint32_t)info->si_syscall)
+		regs->rax = (int64_t)info->si_syscall;
+	if (regs->rip == next - 2)
+		regs->rip = next;
+}
+
 /* By SIGSYS, or by SIGILL in the entry for calls; with a frame. */
 static int trapped_syscall_event(struct systrap_context *ctx, struct systrap_thread *t,
 				 struct platform_event *ev)
@@ -382,6 +396,7 @@ static int trapped_syscall_event(struct systrap_context *ctx, struct systrap_thr
 	entry = (uint64_t)ev->info.si_call_addr;
 	if (ev->info.si_code == SYS_SECCOMP_CODE && (entry & VSYSCALL_MASK) == VSYSCALL_PAGE)
 		return vsyscall_event(ctx, ev, entry);
+	undo_restart(&ctx->regs, &ev->info);
 	syscall_event(ctx, ev);
 	if (ev->info.si_arch != AUDIT_ARCH_X86_64)
 		ev->flags |= PLATFORM_EVENT_COMPAT;

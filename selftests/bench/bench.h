@@ -6,9 +6,9 @@
  * "ROW TICKS", the cost of one operation, or "ROW fails: REASON". Time is the time stamp
  * counter, which costs no system call on any platform; where QEMU counts instructions
  * (-icount shift=0) a tick is one executed instruction. Start-up, set-up and the
- * reads of the clock are in both lengths, so they are not in the slope. Of many
- * slopes the median is taken: one that was disturbed does not count, and no lucky one
- * stands for all.
+ * reads of the clock are in both lengths, so they are not in the slope. Both lengths are
+ * taken many times in turn, and of each the median: a loop that was disturbed does not
+ * count, and no lucky one stands for all.
  *
  * usage: PROGRAM [-t TICKS] [-d DATA] [ROW...]
  * -t is the time for one row, -d a readable file of at least 4 MiB.
@@ -147,24 +147,23 @@ static inline double bench_median(double *values, unsigned int count)
 	return (values[count / 2] + values[(count - 1) / 2]) / 2;
 }
 
-#define BENCH_MIN_SLOPES 5
-#define BENCH_MAX_SLOPES 201
+#define BENCH_MIN_PAIRS 5
+#define BENCH_MAX_PAIRS 201
 
 static inline double bench_cost(const struct bench_row *row)
 {
-	unsigned long many = bench_calibrate(row), few = many / 4 ? many / 4 : 1;
-	uint64_t start = bench_ticks(), short_time, long_time;
-	double slopes[BENCH_MAX_SLOPES];
+	unsigned long many = bench_calibrate(row), few = many / 8 ? many / 8 : 1;
+	double few_times[BENCH_MAX_PAIRS], many_times[BENCH_MAX_PAIRS];
+	uint64_t start = bench_ticks();
 	unsigned int i;
 
-	for (i = 0; i < BENCH_MAX_SLOPES; i++) {
-		if (i >= BENCH_MIN_SLOPES && bench_ticks() - start > bench.budget)
+	for (i = 0; i < BENCH_MAX_PAIRS; i++) {
+		if (i >= BENCH_MIN_PAIRS && bench_ticks() - start > bench.budget)
 			break;
-		short_time = bench_time(row, few);
-		long_time = bench_time(row, many);
-		slopes[i] = (double)(int64_t)(long_time - short_time) / (many - few);
+		few_times[i] = bench_time(row, few);
+		many_times[i] = bench_time(row, many);
 	}
-	return bench_median(slopes, i);
+	return (bench_median(many_times, i) - bench_median(few_times, i)) / (many - few);
 }
 
 static inline void bench_one(const struct bench_row *row)

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
-#include "platform_util.h"
+#include "platform/bench.h"
 #include "sandtrap_util.h"
 
 #define BAD_ADDRESS 0x7000000000ull
@@ -582,7 +582,7 @@ TEST(operations_of_two_threads_keep_their_order)
 
 	if (box_why_skip())
 		SKIP(return, "%s", box_why_skip());
-	ASSERT_EQ(0, bench_open(&b, "sandtrap"));
+	ASSERT_EQ(0, bench_open(&b, "sandtrap", false));
 	platform_keep_fd(b.p, b.fd);
 	for (page = 0; page < BENCH_AREA_PAGES; page++)
 		*(uint64_t *)(b.spare + page * BENCH_PAGE) = page;

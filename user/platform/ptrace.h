@@ -113,19 +113,21 @@ LIST_HEAD(ptrace_thread_list, ptrace_thread);
 
 /**
  * struct ptrace_process - a stub process
- * @pid: its id, also that of its leader; 0 once it is dead and reaped
+ * @pid: its id, also that of its leader; reaped when nobody uses the process
  * @refs: one for the address space, one for each traced thread
  * @nr_threads: parked and traced ones
  * @parked: threads without a context
  * @link: in ptrace_platform.processes, from birth to death
  * @idle_link: in ptrace_platform.idle while without an address space
  * @dead: it was killed; set once, by whoever notices
+ * @leader_dying: the master saw its leader die, which need not be killed again
  * @ops: the page at PTRACE_OPS_ADDR in it, writable here, read-only there;
  *	belongs to the address space
  */
 struct ptrace_process {
 	pid_t pid;
 	atomic_bool dead;
+	bool leader_dying; /* used by the master alone */
 	struct ptrace_call *ops;
 	/* protected by ptrace_platform.lock */
 	unsigned int refs;
@@ -279,9 +281,16 @@ extern const unsigned char ptrace_stub_start[], ptrace_stub_syscall[],
  * @tid: thread id
  * @status: set as by wait4(2)
  *
- * Return: 0 if it stopped, -ECHILD if it died (and has been reaped).
+ * Return: 0 if it stopped, -ECHILD if it died: a thread has been reaped then, a
+ * leader (see ptrace_template_create()) is dying and must be, by ptrace_reap().
  */
 int ptrace_wait(pid_t tid, int *status);
+
+/**
+ * ptrace_reap() - wait for the end of a tracee that is dying
+ * @tid: thread id; for a leader, none of its threads may be traced any more
+ */
+void ptrace_reap(pid_t tid);
 
 /**
  * ptrace_inject() - make a stopped tracee execute a system call
@@ -293,7 +302,7 @@ int ptrace_wait(pid_t tid, int *status);
  * Leaves the thread stopped in the stub with none of its registers preserved.
  * Signals that were pending for it are lost, as they must be.
  *
- * Return: 0, or -ECHILD if it died (and has been reaped).
+ * Return: 0, or -ECHILD if it died, as ptrace_wait().
  */
 int ptrace_inject(uint64_t stub, pid_t tid, const struct ptrace_call *call,
 		  long *result);
@@ -306,7 +315,7 @@ int ptrace_inject(uint64_t stub, pid_t tid, const struct ptrace_call *call,
  *
  * Stops at the first call that fails.
  *
- * Return: 0; -ECHILD if it died (and has been reaped); -errno of the call.
+ * Return: 0; -ECHILD if it died, as ptrace_wait(); -errno of the call.
  */
 int ptrace_inject_batch(uint64_t stub, pid_t tid, unsigned int count);
 
@@ -359,7 +368,8 @@ struct ptrace_template {
  * @out: filled on success
  *
  * The calling thread becomes its parent and tracer, and must have the sentry's
- * signals blocked.
+ * signals blocked. Leaders, that is the template and all processes cloned from
+ * it, stop before they die.
  *
  * Return: 0 or -errno.
  */

@@ -18,7 +18,8 @@
 /* 64-bit user mode, interrupts on: what every user thread has. */
 #define USER_EFLAGS 0x202
 
-int ptrace_wait(pid_t tid, int *status)
+/* True: it stopped. */
+static bool wait_for_stop(pid_t tid, int *status)
 {
 	pid_t got;
 
@@ -26,11 +27,35 @@ int ptrace_wait(pid_t tid, int *status)
 	do {
 		got = wait4(tid, status, __WALL, NULL);
 	} while (got < 0 && errno == EINTR);
-	return got == tid && WIFSTOPPED(*status) ? 0 : -ECHILD;
+	return got == tid && WIFSTOPPED(*status);
 }
 
-/* Reaps a tracee that vanished under a request: it is dying, so this ends. */
-static int reap(pid_t tid)
+/*
+ * Leaders stop once more before they die. That is when they have to be given up:
+ * the kernel reports the death of a leader only after that of its last thread,
+ * and a traced thread is dead only once its tracer looked, which may be asleep
+ * in the sentry, or waiting for the very master that waits here.
+ */
+int ptrace_wait(pid_t tid, int *status)
+{
+	if (!wait_for_stop(tid, status))
+		return -ECHILD;
+	if (*status >> 8 != (SIGTRAP | PTRACE_EVENT_EXIT << 8))
+		return 0;
+	ptrace(PTRACE_CONT, tid, 0, 0);
+	return -ECHILD;
+}
+
+void ptrace_reap(pid_t tid)
+{
+	int status;
+
+	while (wait_for_stop(tid, &status))
+		ptrace(PTRACE_CONT, tid, 0, 0);
+}
+
+/* Waits for a tracee that vanished under a request: it is dying, so this ends. */
+static int see_off(pid_t tid)
 {
 	int status;
 
@@ -72,6 +97,19 @@ static bool at_end_of_call(const struct user_regs_struct *regs, uint64_t stub)
 }
 
 /*
+ * A leader that was killed since its last stop is at its last one already, and
+ * would not stop again. Whoever kills it after this look finds it slower than
+ * the request that resumes it.
+ */
+static bool is_dying(pid_t tid)
+{
+	siginfo_t info;
+
+	return !ptrace(PTRACE_GETSIGINFO, tid, 0, &info) &&
+	       info.si_code == (SIGTRAP | PTRACE_EVENT_EXIT << 8);
+}
+
+/*
  * Any other stop is a signal from outside or a late interrupt: resuming without
  * it swallows it, and the kernel restarts the call by itself.
  */
@@ -79,15 +117,15 @@ static int run_regs(uint64_t stub, pid_t tid, struct user_regs_struct *regs)
 {
 	int status;
 
-	if (ptrace(PTRACE_SETREGS, tid, 0, regs))
-		return reap(tid);
+	if (ptrace(PTRACE_SETREGS, tid, 0, regs) || is_dying(tid))
+		return see_off(tid);
 	do {
 		if (ptrace(PTRACE_CONT, tid, 0, 0))
-			return reap(tid);
+			return see_off(tid);
 		if (ptrace_wait(tid, &status))
 			return -ECHILD;
 		if (ptrace(PTRACE_GETREGS, tid, 0, regs))
-			return reap(tid);
+			return see_off(tid);
 	} while (status >> 16 || WSTOPSIG(status) != SIGTRAP || !at_end_of_call(regs, stub));
 	return 0;
 }
@@ -121,7 +159,7 @@ int ptrace_inject_batch(uint64_t stub, pid_t tid, unsigned int count)
 int ptrace_set_sigmask(pid_t tid, uint64_t mask)
 {
 	if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask))
-		return reap(tid);
+		return see_off(tid);
 	return 0;
 }
 
@@ -158,6 +196,6 @@ int ptrace_seize(pid_t tid)
 	if (err)
 		return err;
 	if (ptrace(PTRACE_INTERRUPT, tid, 0, 0))
-		return reap(tid);
+		return see_off(tid);
 	return ptrace_wait(tid, &status);
 }

@@ -64,11 +64,11 @@ static int submit(struct ptrace_platform *p, struct request *req)
 
 /* ---- in the master thread: one function per request ---- */
 
-/* The leader was found dead and has been reaped: its id is free for others. */
+/* It is reaped when its last thread has left its tracer: see end_process(). */
 static void bury(struct ptrace_process *proc)
 {
 	proc->dead = true;
-	proc->pid = 0;
+	proc->leader_dying = true;
 }
 
 static int call_leader(struct ptrace_platform *p, struct ptrace_process *proc,
@@ -119,16 +119,11 @@ static int run_new_thread(struct ptrace_platform *p, struct request *req)
 	return 0;
 }
 
-/* Ends a process unless it has been buried. */
-static void kill_leader(pid_t pid)
+static void kill_leader(struct ptrace_process *proc)
 {
-	int status;
-
-	if (pid <= 0)
-		return;
-	kill(pid, SIGKILL);
-	while (!ptrace_wait(pid, &status))
-		ptrace(PTRACE_CONT, pid, 0, 0);
+	if (!proc->leader_dying)
+		kill(proc->pid, SIGKILL);
+	ptrace_reap(proc->pid);
 }
 
 /* Parked threads of a killed process vanish by themselves: nobody traces them. */
@@ -182,8 +177,10 @@ static int adopt_process(struct ptrace_platform *p, struct ptrace_process *proc)
 	long result;
 	int status, err;
 
-	if (ptrace_wait(proc->pid, &status))
+	if (ptrace_wait(proc->pid, &status)) {
+		ptrace_reap(proc->pid);
 		return -ECHILD;
+	}
 	err = call_leader(p, proc, &die_with_me, &result);
 	if (!err && result < 0)
 		err = (int)result;
@@ -192,7 +189,7 @@ static int adopt_process(struct ptrace_platform *p, struct ptrace_process *proc)
 	if (!err)
 		err = run_new_thread(p, &first_thread);
 	if (err) {
-		kill_leader(proc->pid);
+		kill_leader(proc);
 		return err;
 	}
 	LIST_INSERT_HEAD(&proc->parked, first_thread.thread, link);
@@ -208,9 +205,11 @@ static int clone_template(struct ptrace_platform *p, long *pid)
 	if (!p->template_pid)
 		return -ECHILD;
 	err = ptrace_inject(p->stub, p->template_pid, &clone, pid);
-	/* Dead and reaped, like any other leader. */
-	if (err)
+	/* It has no other threads to wait for. */
+	if (err) {
+		ptrace_reap(p->template_pid);
 		p->template_pid = 0;
+	}
 	return !err && *pid < 0 ? (int)*pid : err;
 }
 
@@ -245,7 +244,7 @@ static void end_process(struct ptrace_platform *p, struct ptrace_process *proc)
 	pthread_mutex_lock(&p->lock);
 	LIST_REMOVE(proc, link);
 	pthread_mutex_unlock(&p->lock);
-	kill_leader(proc->pid);
+	kill_leader(proc);
 	free_process(proc);
 }
 
@@ -418,13 +417,16 @@ static void end_all(struct ptrace_platform *p)
 	struct ptrace_process *proc;
 
 	LIST_FOREACH(proc, &p->processes, link) {
-		if (proc->pid > 0)
+		if (!proc->leader_dying)
 			kill(proc->pid, SIGKILL);
 	}
 	reap_orphans(p);
 	while ((proc = LIST_FIRST(&p->processes)))
 		end_process(p, proc);
-	kill_leader(p->template_pid);
+	if (p->template_pid) {
+		kill(p->template_pid, SIGKILL);
+		ptrace_reap(p->template_pid);
+	}
 }
 
 static void *master_main(void *arg)

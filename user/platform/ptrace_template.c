@@ -222,6 +222,9 @@ static int trace_template(pid_t pid, int go_fd, struct ptrace_template *out)
 	int err;
 
 	err = ptrace_seize(pid);
+	if (!err && ptrace(PTRACE_SETOPTIONS, pid, 0,
+			   PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT))
+		err = -errno;
 	if (err)
 		return err;
 	if (write(go_fd, "", 1) != 1)
@@ -320,7 +323,7 @@ static int drive_template(const struct setup *s, int go_fd, const struct platfor
 static int start_template(struct setup *s, int go_fd, const struct platform_vdso *vdso,
 			  struct ptrace_template *out)
 {
-	int status, err;
+	int err;
 
 	out->pid = fork_template(s);
 	if (out->pid < 0)
@@ -328,8 +331,7 @@ static int start_template(struct setup *s, int go_fd, const struct platform_vdso
 	err = drive_template(s, go_fd, vdso, out);
 	if (err) {
 		kill(out->pid, SIGKILL);
-		while (!ptrace_wait(out->pid, &status))
-			ptrace(PTRACE_CONT, out->pid, 0, 0);
+		ptrace_reap(out->pid);
 	}
 	return err;
 }

@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "sentry/wait.h"
+
 struct kernel;
 struct platform_event;
 struct task;
@@ -75,6 +77,7 @@ struct group_signals {
 	bool stop_dequeued; /* on the way to stop; undone by SIGCONT */
 	bool stop_reported, continued;
 	bool continue_notify; /* the parent has to be told of a SIGCONT */
+	struct wait_queue watchers; /* signalfds and pidfds of this process */
 	bool exiting; /* group exit under way */
 	int exit_status;
 };

@@ -144,7 +144,7 @@ long sys_rt_sigsuspend(struct task *t, const uint64_t *args)
 	return wait_for_work(t);
 }
 
-static int take_from_set(struct task *t, sigmask_t set, siginfo_t *info)
+int signal_take(struct task *t, sigmask_t set, siginfo_t *info)
 {
 	int signo;
 
@@ -154,6 +154,8 @@ static int take_from_set(struct task *t, sigmask_t set, siginfo_t *info)
 		signo = sigqueue_take(&t->tg->sig.pending, set, info);
 	signal_recalc_locked(t);
 	pthread_mutex_unlock(&t->tg->lock);
+	if (signo && info->si_code == SI_TIMER)
+		posix_timer_delivered(t->tg, info);
 	return signo;
 }
 
@@ -186,7 +188,7 @@ static int wait_for_set(struct task *t, sigmask_t set, siginfo_t *info,
 	unblock_for_wait(t, set);
 	while (!task_has_work(t) && err != -ETIMEDOUT)
 		err = task_block(t, deadline);
-	signo = take_from_set(t, set, info);
+	signo = signal_take(t, set, info);
 	reblock_after_wait(t);
 	if (signo)
 		return signo;
@@ -223,13 +225,11 @@ long sys_rt_sigtimedwait(struct task *t, const uint64_t *args)
 	err = get_deadline(t, args[2], &deadline);
 	if (err)
 		return err;
-	signo = take_from_set(t, set, &info);
+	signo = signal_take(t, set, &info);
 	if (!signo)
 		signo = wait_for_set(t, set, &info, deadline);
 	if (signo < 0)
 		return signo;
-	if (info.si_code == SI_TIMER)
-		posix_timer_delivered(t->tg, &info);
 	if (args[1] && copy_to_user(t, args[1], &info, sizeof(info)))
 		return -EFAULT;
 	return signo;

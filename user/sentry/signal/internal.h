@@ -37,6 +37,18 @@ static inline bool default_is_fatal(int signo)
 	return !(SIGMASK(signo) & (DEFAULT_IGNORE | STOP_SIGNALS));
 }
 
+/*
+ * action.c: take a pending signal of @set, of the caller's or its group's: its
+ * number, or 0.
+ */
+int signal_take(struct task *t, sigmask_t set, siginfo_t *info);
+
+/* Has the last thread of a process gone? Without a lock. */
+static inline bool thread_group_is_dead(const struct thread_group *tg)
+{
+	return __atomic_load_n(&tg->zombie, __ATOMIC_SEQ_CST);
+}
+
 /* send.c: the permission of kill(2). */
 bool may_signal(struct task *from, struct task *to, int signo);
 

@@ -120,6 +120,7 @@ int signal_send_locked(struct task *t, const siginfo_t *info, bool group)
 		return -EAGAIN;
 	if (sigqueue_add(q, info))
 		return -EAGAIN;
+	wait_queue_wake_all(&tg->sig.watchers);
 	complete_signal(t, signo, group, &ka);
 	return 0;
 }

@@ -16,6 +16,10 @@ static const struct syscall_desc descs[] = {
 	SYSCALL(kill, "dS"),
 	SYSCALL(tkill, "dS"),
 	SYSCALL(tgkill, "ddS"),
+	SYSCALL(signalfd, "dpu"),
+	SYSCALL(signalfd4, "dpux"),
+	SYSCALL(pidfd_open, "dx"),
+	SYSCALL(pidfd_send_signal, "fSpx"),
 };
 
 SYSCALL_GROUP(signal_syscalls, descs);

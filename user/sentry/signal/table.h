@@ -7,6 +7,8 @@
 
 DECLARE_SYSCALL(kill);
 DECLARE_SYSCALL(pause);
+DECLARE_SYSCALL(pidfd_open);
+DECLARE_SYSCALL(pidfd_send_signal);
 DECLARE_SYSCALL(rt_sigaction);
 DECLARE_SYSCALL(rt_sigpending);
 DECLARE_SYSCALL(rt_sigprocmask);
@@ -16,6 +18,8 @@ DECLARE_SYSCALL(rt_sigsuspend);
 DECLARE_SYSCALL(rt_sigtimedwait);
 DECLARE_SYSCALL(rt_tgsigqueueinfo);
 DECLARE_SYSCALL(sigaltstack);
+DECLARE_SYSCALL(signalfd);
+DECLARE_SYSCALL(signalfd4);
 DECLARE_SYSCALL(tgkill);
 DECLARE_SYSCALL(tkill);
 

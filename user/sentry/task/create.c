@@ -53,6 +53,7 @@ struct thread_group *thread_group_alloc(struct kernel *k, int *err)
 	sigqueue_init(&tg->sig.pending);
 	pthread_mutex_init(&tg->lock, NULL);
 	wait_queue_init(&tg->child_wait);
+	wait_queue_init(&tg->sig.watchers);
 	tg->start_ns = monotonic_ns();
 	tg->dumpable = 1;
 	*err = process_timers_create(tg);

@@ -177,6 +177,7 @@ static void group_dead_locked(struct thread_group *tg)
 	pgrp_exit_locked(tg);
 	reparent_children_locked(tg);
 	tg->zombie = true;
+	wait_queue_wake_all(&tg->sig.watchers);
 	if (tg == k->init->tg)
 		kernel_notify(k);
 	else if (notify_parent_exit_locked(tg))

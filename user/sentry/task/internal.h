@@ -139,6 +139,12 @@ int signal_send_locked(struct task *t, const siginfo_t *info, bool group);
 /* Set or clear TASK_WORK_SIGNAL by what is pending; own thread, group lock. */
 void signal_recalc_locked(struct task *t);
 
+/*
+ * signal/pidfd.c: the process of a descriptor, a reference, or NULL; @nonblock may
+ * be NULL.
+ */
+struct thread_group *pidfd_get(struct task *t, int fd, bool *nonblock);
+
 /* signal/stop.c: an exiting task no longer has to stop; was it the last? */
 bool signal_stop_leave_locked(struct task *t);
 

@@ -20,6 +20,8 @@
 struct wait_request {
 	idtype_t type;
 	pid_t id;
+	struct thread_group *tg; /* P_PIDFD: a reference */
+	bool nonblock; /* the pidfd is */
 	int options;
 
 	pid_t pid;
@@ -43,6 +45,8 @@ static bool child_matches(const struct wait_request *rq,
 		return child->tgid == rq->id;
 	case P_PGID:
 		return child->pgid == rq->id;
+	case P_PIDFD:
+		return child == rq->tg;
 	default:
 		return true;
 	}
@@ -199,7 +203,10 @@ static int waitid_which(struct task *t, struct wait_request *rq, int type)
 			rq->id = t->tg->pgid;
 		break;
 	case P_PIDFD:
-		return -EBADF;
+		rq->tg = pidfd_get(t, rq->id, &rq->nonblock);
+		if (!rq->tg)
+			return rq->id < 0 ? -EINVAL : -EBADF;
+		break;
 	default:
 		return -EINVAL;
 	}
@@ -229,6 +236,7 @@ long sys_waitid(struct task *t, const uint64_t *args)
 		.id = (pid_t)args[1],
 		.options = (int)args[3],
 	};
+	bool nohang;
 	int ret;
 
 	if (rq.options & ~WAITID_OPTIONS ||
@@ -237,7 +245,14 @@ long sys_waitid(struct task *t, const uint64_t *args)
 	ret = waitid_which(t, &rq, (int)args[0]);
 	if (ret)
 		return ret;
+	nohang = rq.options & WNOHANG;
+	if (rq.nonblock)
+		rq.options |= WNOHANG;
 	ret = do_wait(t, &rq);
+	if (rq.tg)
+		thread_group_put(rq.tg);
+	if (!ret && rq.nonblock && !nohang)
+		ret = -EAGAIN;
 	if (ret < 0)
 		return ret;
 	if (args[2] && put_waitid_info(t, args[2], &rq, ret > 0))

@@ -15,4 +15,4 @@ $(PLATFORM_PARTS): OBJ_CFLAGS += $(TEST_CFLAGS)
 $(PLATFORM_PARTS): | $(KSELFTEST)/kselftest_harness.h
 $(BUILD)/selftests/platform_test: $(PLATFORM_PARTS)
 # A bench of that suite stands in mm_test, too.
-$(BUILD)/selftests/mm_test: $(OBJ)/selftests/platform/bench.o
+$(BUILD)/selftests/mm_test: $(addprefix $(OBJ)/selftests/platform/,bench.o storm.o)

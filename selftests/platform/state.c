@@ -8,6 +8,7 @@
  * In between the sentry pulls, changes, moves and mixes as a sentry may. After
  * each step what can be seen must be what the model says.
  */
+#include <cpuid.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -28,6 +29,8 @@
 #define XSTATE_BV 512
 #define XFEATURE_X87_BIT 1u
 #define XFEATURE_SSE_BIT 2u
+#define XFEATURE_YMM_BIT 4u
+#define XFEATURE_YMM 2
 
 SUITE_FIXTURE(state);
 
@@ -38,9 +41,10 @@ struct image {
 	uint16_t fcw;
 	uint16_t pad;
 	uint64_t fs_base, gs_base;
+	uint64_t ymmh[NR_XMM][2]; /* the upper halves, where there is AVX */
 };
 
-enum order { NOTHING, LOAD, STORE, FAULT, SET_BASES, GET_BASES, NR_ORDERS };
+enum order { NOTHING, LOAD, STORE, FAULT, SET_BASES, GET_BASES, LOAD_HIGH, STORE_HIGH, NR_ORDERS };
 
 /* rbx: the context's memory; the stored image is one page behind the other. */
 PROGRAM(prog_model,
@@ -50,6 +54,8 @@ PROGRAM(prog_model,
 	"	cmp $3, %eax\n	je 4f\n"
 	"	cmp $4, %eax\n	je 5f\n"
 	"	cmp $5, %eax\n	je 6f\n"
+	"	cmp $6, %eax\n	je 7f\n"
+	"	cmp $7, %eax\n	je 8f\n"
 	"	jmp 1b\n"
 	"2:\n"
 	"	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
@@ -76,7 +82,21 @@ PROGRAM(prog_model,
 	"	mov %rcx, 4096+264(%rbx)\n"
 	"	rdgsbase %rcx\n"
 	"	mov %rcx, 4096+272(%rbx)\n"
+	"	jmp 1b\n"
+	"7:\n"
+	"	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+	"	vinsertf128 $1, 280+16*\\n(%rbx), %ymm\\n, %ymm\\n\n"
+	"	.endr\n"
+	"	jmp 1b\n"
+	"8:\n"
+	"	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+	"	vextractf128 $1, %ymm\\n, 4096+280+16*\\n(%rbx)\n"
+	"	.endr\n"
 	"	jmp 1b");
+
+_Static_assert(offsetof(struct image, mxcsr) == 256, "prog_model");
+_Static_assert(offsetof(struct image, fs_base) == 264, "prog_model");
+_Static_assert(offsetof(struct image, ymmh) == 280, "prog_model");
 
 struct model {
 	struct platform_context *ctx;
@@ -94,6 +114,7 @@ struct world {
 	struct model models[NR_CONTEXTS];
 	uint64_t random;
 	bool has_bases;
+	uint32_t ymm_offset; /* in the XSAVE image; 0 without AVX */
 };
 
 static uint64_t draw(struct world *w, uint64_t below)
@@ -109,6 +130,8 @@ static void draw_image(struct world *w, struct image *i)
 	for (n = 0; n < NR_XMM; n++) {
 		i->xmm[n][0] = bench_random(&w->random);
 		i->xmm[n][1] = bench_random(&w->random);
+		i->ymmh[n][0] = bench_random(&w->random);
+		i->ymmh[n][1] = bench_random(&w->random);
 	}
 	/* All exceptions masked: the rounding mode and the flags vary. */
 	i->mxcsr = 0x1f80 | (uint32_t)draw(w, 4) << 13 | (uint32_t)draw(w, 64);
@@ -198,6 +221,10 @@ static void check_order(struct __test_metadata *_metadata, struct world *w, stru
 		m->is.gs_base = m->load->gs_base;
 	} else if (order == STORE) {
 		check_stored(_metadata, m);
+	} else if (order == LOAD_HIGH) {
+		memcpy(m->is.ymmh, m->load->ymmh, sizeof(m->is.ymmh));
+	} else if (order == STORE_HIGH) {
+		EXPECT_EQ(0, memcmp(m->store->ymmh, m->is.ymmh, sizeof(m->is.ymmh)));
 	} else if (order == GET_BASES) {
 		EXPECT_EQ(m->is.fs_base, m->store->fs_base);
 		EXPECT_EQ(m->is.gs_base, m->store->gs_base);
@@ -206,8 +233,12 @@ static void check_order(struct __test_metadata *_metadata, struct world *w, stru
 
 static enum order draw_order(struct world *w)
 {
-	enum order order = draw(w, w->has_bases ? NR_ORDERS : SET_BASES);
+	enum order order = draw(w, NR_ORDERS);
 
+	if (!w->has_bases && (order == SET_BASES || order == GET_BASES))
+		return NOTHING;
+	if (!w->ymm_offset && (order == LOAD_HIGH || order == STORE_HIGH))
+		return NOTHING;
 	return order;
 }
 
@@ -247,6 +278,7 @@ static void step_run(struct __test_metadata *_metadata, struct world *w, struct 
 /* A component in its initial state may be left out of the image. */
 static void check_pulled(struct __test_metadata *_metadata, struct model *m)
 {
+	const uint32_t high = m->world->ymm_offset;
 	uint64_t features;
 
 	memcpy(&features, xstate(m) + XSTATE_BV, sizeof(features));
@@ -254,6 +286,8 @@ static void check_pulled(struct __test_metadata *_metadata, struct model *m)
 		EXPECT_EQ(0, memcmp(xstate(m) + XSTATE_XMM0, m->is.xmm, sizeof(m->is.xmm)));
 		EXPECT_EQ(0, memcmp(xstate(m) + XSTATE_MXCSR, &m->is.mxcsr, 4));
 	}
+	if (high && (features & XFEATURE_YMM_BIT))
+		EXPECT_EQ(0, memcmp(xstate(m) + high, m->is.ymmh, sizeof(m->is.ymmh)));
 	if (features & XFEATURE_X87_BIT)
 		EXPECT_EQ(0, memcmp(xstate(m) + XSTATE_FCW, &m->is.fcw, 2));
 	EXPECT_EQ(m->is.fs_base, m->ctx->state.regs->fs_base);
@@ -281,6 +315,10 @@ static void step_change(struct __test_metadata *_metadata, struct world *w, stru
 	if (draw(w, 2)) {
 		memcpy(m->is.xmm, i.xmm, sizeof(i.xmm));
 		memcpy(xstate(m) + XSTATE_XMM0, i.xmm, sizeof(i.xmm));
+	}
+	if (w->ymm_offset && (features & XFEATURE_YMM_BIT) && draw(w, 2)) {
+		memcpy(m->is.ymmh, i.ymmh, sizeof(i.ymmh));
+		memcpy(xstate(m) + w->ymm_offset, i.ymmh, sizeof(i.ymmh));
 	}
 	if (draw(w, 2)) {
 		m->is.mxcsr = i.mxcsr;
@@ -330,12 +368,22 @@ static void (*const steps[])(struct __test_metadata *_metadata, struct world *w,
 	step_pull, step_pull, step_change, step_change, step_move, step_replace, step_sleep,
 };
 
+static uint32_t find_ymm(void)
+{
+	uint32_t eax, ebx = 0, ecx, edx;
+
+	if (__builtin_cpu_supports("avx"))
+		__cpuid_count(0xd, XFEATURE_YMM, eax, ebx, ecx, edx);
+	return ebx;
+}
+
 static void start_world(struct __test_metadata *_metadata, struct world *w, struct bench *b)
 {
 	int i;
 
 	w->b = b;
 	w->random = 0x243f6a8885a308d3;
+	w->ymm_offset = find_ymm();
 	w->has_bases = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
 	BENCH_LOAD(b, prog_model);
 	w->as = w->spaces[0] = b->as;

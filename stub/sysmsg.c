@@ -12,6 +12,7 @@
 #include <asm/sigcontext.h>
 #include <asm/ucontext.h>
 #include <asm/unistd.h>
+#include <linux/audit.h>
 #include <linux/futex.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -104,38 +105,44 @@ static void sleep_for_sentry(struct sysmsg_thread_context *tc, uint32_t told)
 	__atomic_store_n(&tc->stub_sleeps, 0, __ATOMIC_RELAXED);
 }
 
-static void wait_for_sentry(struct sysmsg_thread_context *tc, uint32_t told)
+/* The sentry may end this by a store to @spin. */
+static void wait_for_sentry(struct sysmsg_thread_context *tc, uint32_t told, unsigned int factor)
 {
-	uint64_t start;
-	uint32_t spin;
+	const uint64_t start = __builtin_ia32_rdtsc();
+	uint64_t spin;
 
-	if (__atomic_load_n(&tc->spin, __ATOMIC_RELAXED)) {
-		start = __builtin_ia32_rdtsc();
-		do {
-			if (whose_turn(tc) != told)
-				return;
-			__builtin_ia32_pause();
-			spin = __atomic_load_n(&tc->spin, __ATOMIC_RELAXED);
-		} while (__builtin_ia32_rdtsc() - start < spin);
+	while ((spin = __atomic_load_n(&tc->spin, __ATOMIC_RELAXED)) &&
+	       __builtin_ia32_rdtsc() - start < spin * factor) {
+		if (whose_turn(tc) != told)
+			return;
+		__builtin_ia32_pause();
 	}
 	sleep_for_sentry(tc, told);
 }
 
 /* Tells the sentry, and returns when it is the stub's turn again. */
-static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state)
+static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state, uint32_t frame,
+			uint32_t hints)
 {
 	uint64_t gs = read_gs_base();
+	unsigned int cpu, factor = 1;
 
-	tc->fs_base = read_fs_base();
+	__builtin_ia32_rdtscp(&cpu);
 	if (tc->options & SYSMSG_OPTION_CALLS && gs == (uintptr_t)tc)
 		gs = 0;
-	tc->gs_base = gs;
 	*thread_state(tc) = SYSMSG_THREAD_DONE;
+	tc->frame = frame;
+	tc->hints = hints;
+	tc->cpu = cpu;
+	tc->fs_base = read_fs_base();
+	tc->gs_base = gs;
 	/* Full barrier: then look whether it sleeps. */
 	__atomic_exchange_n(&tc->state, state, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&tc->sentry_sleeps, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&tc->sentry_sleeps, __ATOMIC_RELAXED)) {
 		futex(&tc->state, FUTEX_WAKE, 1);
-	wait_for_sentry(tc, state);
+		factor = SYSMSG_SPIN_WAKEUP_FACTOR;
+	}
+	wait_for_sentry(tc, state, factor);
 }
 
 static void load_bases(struct sysmsg_thread_context *tc, uint32_t resume)
@@ -212,6 +219,25 @@ static bool is_own_step(int sig, const struct sigcontext *regs)
 	return sig == SIGTRAP && rip >= sysmsg_call && rip < sysmsg_call_end;
 }
 
+/*
+ * Not the ordinary way into the kernel, or a number that looks to the kernel like
+ * an error of its own, which made it change registers.
+ */
+static bool is_unusual(const siginfo_t *info, const struct sigcontext *regs)
+{
+	return info->si_arch != AUDIT_ARCH_X86_64 ||
+	       (uint64_t)info->si_call_addr != regs->rip ||
+	       (uint32_t)info->si_syscall != (uint32_t)regs->rax;
+}
+
+static uint32_t find_hints(int sig, const siginfo_t *info, const struct sysmsg_thread_context *tc,
+			   const struct sigcontext *regs)
+{
+	if (sig == SIGSYS)
+		return is_unusual(info, regs) ? SYSMSG_HINT_UNUSUAL : 0;
+	return is_cpuid(tc, regs) ? SYSMSG_HINT_CPUID : 0;
+}
+
 /* What the signal means to the sentry; SYSMSG_CONTEXT_NONE: nothing. */
 static uint32_t classify(int sig, const siginfo_t *info, struct sysmsg_thread_context *tc,
 			 struct sigcontext *regs)
@@ -237,7 +263,6 @@ static uint32_t classify(int sig, const siginfo_t *info, struct sysmsg_thread_co
 	}
 	if (is_own_step(sig, regs))
 		return SYSMSG_CONTEXT_NONE;
-	tc->hints = is_cpuid(tc, regs) ? SYSMSG_HINT_CPUID : 0;
 	return SYSMSG_CONTEXT_FAULT;
 }
 
@@ -250,8 +275,8 @@ void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc)
 	state = classify(sig, info, tc, regs);
 	if (state == SYSMSG_CONTEXT_NONE)
 		return;
-	tc->frame = (uintptr_t)uc & (SYSMSG_AREA_SIZE - 1);
-	tell_sentry(tc, state);
+	tell_sentry(tc, state, (uintptr_t)uc & (SYSMSG_AREA_SIZE - 1),
+		    find_hints(sig, info, tc, regs));
 
 	resume = tc->resume;
 	if (!(resume & SYSMSG_RESUME_FRAME))
@@ -266,8 +291,7 @@ void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc)
 
 void sysmsg_called(struct sysmsg_thread_context *tc)
 {
-	tc->frame = 0;
-	tell_sentry(tc, SYSMSG_CONTEXT_SYSCALL_TRAP);
+	tell_sentry(tc, SYSMSG_CONTEXT_SYSCALL_TRAP, 0, 0);
 	/* Does not come back: the frame takes over. */
 	if (tc->resume & SYSMSG_RESUME_MAKE_FRAME)
 		asm volatile("jmp sysmsg_make_frame");

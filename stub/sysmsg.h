@@ -104,6 +104,12 @@
 #define SYSMSG_CONTEXT_READY 5 /* a new thread, or a call got a frame */
 #define SYSMSG_CONTEXT_DEAD 6 /* written by the sentry alone */
 
+/*
+ * A side that sleeps has to be woken, on another CPU perhaps, which takes so much
+ * longer than an answer; the side that waits for it spins for longer then.
+ */
+#define SYSMSG_SPIN_WAKEUP_FACTOR 10
+
 /* struct sysmsg_thread_context.resume */
 #define SYSMSG_RESUME_RAX 0 /* only rax differs from what was reported */
 #define SYSMSG_RESUME_FRAME 1 /* all general registers are in the frame */
@@ -117,6 +123,7 @@
 
 /* struct sysmsg_thread_context.hints */
 #define SYSMSG_HINT_CPUID 1 /* the fault is one of CPUID */
+#define SYSMSG_HINT_UNUSUAL 2 /* of a system call: the siginfo tells more */
 
 /* Offsets for assembler. */
 #define SYSMSG_TC_REGS 64
@@ -141,11 +148,13 @@
  * @options: SYSMSG_OPTION_*, written by the sentry
  * @fs_base: of the program; for the sentry, and with RESUME_BASES for the stub
  * @gs_base: .
- * @regs: registers of a call, in the order of struct sigcontext
  * @hints: SYSMSG_HINT_*, written by the stub
+ * @cpu: CPU that the stub ran on, written by it
  * @tid: the thread's id, written by the kernel
+ * @regs: registers of a call, in the order of struct sigcontext
  *
- * The first cache line is all that goes to and fro for most system calls.
+ * The first cache line is all that goes to and fro for most system calls, besides the
+ * registers. While one side polls it, the other stores all it has to say at once.
  */
 struct sysmsg_thread_context {
 	uint32_t state;
@@ -159,10 +168,10 @@ struct sysmsg_thread_context {
 	uint32_t options;
 	uint64_t fs_base;
 	uint64_t gs_base;
-	uint64_t reserved;
-	uint64_t regs[18];
-	uint32_t hints;
+	uint16_t hints;
+	uint16_t cpu;
 	uint32_t tid;
+	uint64_t regs[18];
 };
 
 /**

@@ -104,13 +104,11 @@ static const struct platform_ops systrap_ops = {
 
 /* ---- facts about the machine ---- */
 
-static unsigned int count_cpus(void)
+static unsigned int count_cpus(struct systrap_platform *p)
 {
-	cpu_set_t cpus;
-
-	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+	if (sched_getaffinity(0, sizeof(p->cpus), &p->cpus))
 		return 1;
-	return CPU_COUNT(&cpus);
+	return CPU_COUNT(&p->cpus);
 }
 
 static uint64_t now_ns(void)
@@ -135,7 +133,7 @@ static struct tsc_sample sample_tsc(void)
 static void set_spinning(struct systrap_platform *p, const struct platform_options *opts,
 			 const struct tsc_sample *before)
 {
-	const unsigned int cpus = count_cpus();
+	const unsigned int cpus = count_cpus(p);
 	const struct tsc_sample after = sample_tsc();
 	uint64_t ns = opts->spin_ns == PLATFORM_SPIN_DEFAULT ? DEFAULT_SPIN_NS : opts->spin_ns;
 	uint64_t ticks;
@@ -183,7 +181,7 @@ static bool has_user_dispatch(void)
 static int start(struct systrap_platform *p, const struct platform_options *opts)
 {
 	const struct tsc_sample before = sample_tsc();
-	unsigned int threads = THREADS_PER_CPU * count_cpus();
+	unsigned int threads = THREADS_PER_CPU * count_cpus(p);
 	int err;
 
 	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
@@ -192,7 +190,8 @@ static int start(struct systrap_platform *p, const struct platform_options *opts
 	if (err)
 		return err;
 	p->stub = choose_base(&p->base.vdso);
-	p->dispatch = has_user_dispatch();
+	p->dispatch = !opts->disable_syscall_user_dispatch &&
+		      has_user_dispatch();
 	p->max_threads = threads > MIN_THREADS ? threads : MIN_THREADS;
 	if (p->max_threads > SYSMSG_THREADS_MAX)
 		p->max_threads = SYSMSG_THREADS_MAX;

@@ -67,6 +67,7 @@
 #define _SANDTRAP_PLATFORM_SYSTRAP_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
@@ -198,6 +199,7 @@ struct systrap_context {
  * @spin_ns: for how long to spin; 0: never
  * @spin_ticks: the same in ticks of the TSC
  * @max_spinners: contexts that may spin at the same time
+ * @cpus: those that it may use
  * @spinners: contexts that do
  * @queueing: contexts that wait for a thread
  * @options: SYSMSG_OPTION_* for all threads
@@ -220,6 +222,7 @@ struct systrap_platform {
 	uint64_t spin_ns;
 	uint32_t spin_ticks;
 	unsigned int max_spinners;
+	cpu_set_t cpus;
 	atomic_uint spinners;
 	atomic_uint queueing;
 	uint32_t options;

@@ -310,7 +310,6 @@ static int load_state(struct systrap_context *ctx, struct systrap_thread *t)
 {
 	if (!ctx->dirty && ctx->loaded_valid && !(ctx->resume & SYSMSG_RESUME_FRAME) &&
 	    only_rax_differs(&ctx->regs, &ctx->loaded)) {
-		t->tc->rax = ctx->regs.rax;
 		ctx->loaded.rax = ctx->regs.rax;
 		return 0;
 	}
@@ -384,15 +383,20 @@ static void undo_restart(struct user_regs_struct *regs, const siginfo_t *info)
 		regs->rip = next;
 }
 
+static uint32_t read_hints(const struct systrap_thread *t)
+{
+	return __atomic_load_n(&t->tc->hints, __ATOMIC_RELAXED);
+}
+
 /* By SIGSYS, or by SIGILL in the entry for calls; with a frame. */
 static int trapped_syscall_event(struct systrap_context *ctx, struct systrap_thread *t,
 				 struct platform_event *ev)
 {
 	uint64_t entry;
 
-	copy_siginfo(t, &ev->info);
-	if (ev->info.si_signo != SIGSYS)
+	if (!(read_hints(t) & SYSMSG_HINT_UNUSUAL))
 		return syscall_event(ctx, ev);
+	copy_siginfo(t, &ev->info);
 	entry = (uint64_t)ev->info.si_call_addr;
 	if (ev->info.si_code == SYS_SECCOMP_CODE && (entry & VSYSCALL_MASK) == VSYSCALL_PAGE)
 		return vsyscall_event(ctx, ev, entry);
@@ -423,7 +427,7 @@ static int fault_event(struct systrap_context *ctx, struct systrap_thread *t,
 	ev->cr2 = frame_word(t, SYSTRAP_UC_CR2);
 	ev->access = ev->trap_nr == TRAP_PAGE_FAULT ? access_of(ev->error_code) : 0;
 	if (ctx->base.platform->cpuid_events &&
-	    *(volatile uint32_t *)&t->tc->hints & SYSMSG_HINT_CPUID)
+	    read_hints(t) & SYSMSG_HINT_CPUID)
 		ev->kind = PLATFORM_CPUID;
 	return 0;
 }
@@ -493,7 +497,6 @@ static int run_once(struct systrap_context *ctx, struct systrap_thread *t,
 
 	if (!begin_running(ctx))
 		return interrupt_event(ctx, ev);
-	t->tc->resume = ctx->resume;
 	state = systrap_resume(ctx, t);
 	interrupted = end_running(ctx);
 	if (state < 0)
@@ -501,8 +504,6 @@ static int run_once(struct systrap_context *ctx, struct systrap_thread *t,
 	err = handle_state(ctx, t, state, ev);
 	if (err == SWALLOW && interrupted)
 		return interrupt_event(ctx, ev);
-	if (err == SWALLOW)
-		t->tc->rax = ctx->regs.rax;
 	return err;
 }
 

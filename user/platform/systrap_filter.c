@@ -177,6 +177,7 @@ static const struct platform_seccomp_rule sentry_rules[] = {
 	RULE0(__NR_munmap),
 	RULE0(__NR_close),
 	RULE0(__NR_clock_gettime),
+	RULE0(__NR_sched_setaffinity),
 };
 
 size_t systrap_sentry_rules(const struct platform_seccomp_rule **rules)

@@ -7,10 +7,16 @@
  * spin, for a bounded time: with two CPUs a system call then costs no wake-up at
  * all. Spinning that does not pay several times in a row is given up for a while,
  * which doubles as long as it goes on not to pay.
+ *
+ * Spinning on one CPU for a thread that would run on the same is worse than sleep,
+ * and the scheduler, which sees two threads that wake each other, puts them
+ * together. So a thread found on the own CPU is sent away before spinning for it. If
+ * the machine has no CPU to spare, that does not pay either, and is given up.
  */
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,6 +27,9 @@
 #define SPIN_MISSES 3
 #define SPIN_PAUSE_FIRST 16
 #define SPIN_PAUSE_LAST 4096
+
+/* Linux keeps the CPU's number in the low bits of IA32_TSC_AUX. */
+#define TSC_AUX_CPU 0xfff
 
 /* A thread that does not answer an interrupt for so long never will. */
 #define INTERRUPT_TIMEOUT_S 10
@@ -88,7 +97,23 @@ static int read_state(struct systrap_thread *t)
 
 /* ---- spinning ---- */
 
-static bool spin_for_stub(struct systrap_thread *t, uint32_t ticks)
+/* Sends the thread to another CPU, to stay where it likes afterwards. */
+static void send_away(struct systrap_thread *t, unsigned int cpu)
+{
+	cpu_set_t others = to_systrap(t->space->base.platform)->cpus;
+
+	CPU_CLR(cpu, &others);
+	sched_setaffinity(t->tid, sizeof(others), &others);
+}
+
+static void let_go(struct systrap_thread *t)
+{
+	const struct systrap_platform *p = to_systrap(t->space->base.platform);
+
+	sched_setaffinity(t->tid, sizeof(p->cpus), &p->cpus);
+}
+
+static bool spin_for_stub(struct systrap_thread *t, uint64_t ticks)
 {
 	uint64_t start = __builtin_ia32_rdtsc();
 
@@ -134,30 +159,60 @@ static void end_spinning(struct systrap_context *ctx, bool paid)
 
 /* ---- the turn ---- */
 
-/* Full barrier: then look whether the stub sleeps. Pairs with the stub's fence. */
-static void give_turn(struct systrap_thread *t)
+/*
+ * Full barrier: then look whether the stub sleeps. Pairs with the stub's fence.
+ * Returns true if it had to be woken.
+ */
+static bool give_turn(struct systrap_thread *t)
 {
 	__atomic_exchange_n(&t->tc->state, SYSMSG_CONTEXT_NONE, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&t->tc->stub_sleeps, __ATOMIC_RELAXED))
-		wake(t, 1);
+	if (!__atomic_load_n(&t->tc->stub_sleeps, __ATOMIC_RELAXED))
+		return false;
+	wake(t, 1);
+	return true;
+}
+
+/* All at once: the stub polls this cache line. */
+static bool hand_over(struct systrap_context *ctx, struct systrap_thread *t, uint32_t spin)
+{
+	t->tc->spin = spin;
+	t->tc->interrupt = 0;
+	t->tc->resume = ctx->resume;
+	t->tc->rax = ctx->regs.rax;
+	return give_turn(t);
+}
+
+/* The caller has been allowed to spin. True: the event is there. */
+static bool resume_spinning(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	uint64_t ticks = platform_of(ctx)->spin_ticks;
+	unsigned int cpu;
+	bool moved, hit;
+
+	__builtin_ia32_rdtscp(&cpu);
+	cpu &= TSC_AUX_CPU;
+	moved = cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & TSC_AUX_CPU);
+	if (moved)
+		send_away(t, cpu);
+	if (hand_over(ctx, t, ticks))
+		ticks *= SYSMSG_SPIN_WAKEUP_FACTOR;
+	hit = spin_for_stub(t, ticks);
+	if (moved)
+		let_go(t);
+	end_spinning(ctx, hit);
+	return hit;
 }
 
 int systrap_resume(struct systrap_context *ctx, struct systrap_thread *t)
 {
-	struct systrap_platform *p = platform_of(ctx);
-	bool spinning = begin_spinning(ctx), hit = false;
-
-	t->tc->spin = spinning ? p->spin_ticks : 0;
-	t->tc->interrupt = 0;
-	give_turn(t);
-	if (spinning) {
-		hit = spin_for_stub(t, p->spin_ticks);
-		end_spinning(ctx, hit);
+	if (begin_spinning(ctx)) {
+		if (resume_spinning(ctx, t))
+			return read_state(t);
+	} else {
+		hand_over(ctx, t, 0);
 	}
-	if (!hit) {
-		systrap_count(&ctx->sleeps);
-		sleep_for_stub(ctx, t);
-	}
+	systrap_count(&ctx->sleeps);
+	sleep_for_stub(ctx, t);
 	return read_state(t);
 }
 

@@ -126,11 +126,14 @@ struct segmentation_fault {
  *	sleeps, in nanoseconds; 0: never; PLATFORM_SPIN_DEFAULT: the platform
  *	decides from the CPUs it may use
  * @disable_syscall_patching: never rewrite the program's syscall instructions
+ * @disable_syscall_user_dispatch: catch system calls by seccomp, where the platform
+ *	has the choice; slower
  */
 struct platform_options {
 	int device_fd;
 	uint64_t spin_ns;
 	bool disable_syscall_patching;
+	bool disable_syscall_user_dispatch;
 };
 
 #define PLATFORM_SPIN_DEFAULT UINT64_MAX

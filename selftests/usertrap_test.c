@@ -350,23 +350,27 @@ TEST(corrupt_images_are_survived)
 	struct object self = { .name = "" };
 	struct usertrap_plan plan;
 	unsigned int seed = 1, round, i;
+	uint64_t len, at[8];
 	uint8_t *copy;
-	uint64_t len;
 
 	ASSERT_EQ(1, dl_iterate_phdr(find_object, &self));
 	len = self.text_end - self.base;
 	copy = malloc(len);
+	memcpy(copy, (const void *)self.base, len);
 	for (round = 0; round < 3000; round++) {
 		struct fake f = { .bytes = copy, .base = self.base, .len = len };
 		struct usertrap_source src = source_of(&f);
 
-		memcpy(copy, (const void *)self.base, len);
-		for (i = 0; i < 8; i++)
-			copy[rand_r(&seed) % (i & 1 ? len : 1024)] = (uint8_t)rand_r(&seed);
+		for (i = 0; i < ARRAY(at); i++) {
+			at[i] = rand_r(&seed) % (i & 1 ? len : 1024);
+			copy[at[i]] = (uint8_t)rand_r(&seed);
+		}
 		src.start = self.text;
 		src.image = self.base;
 		usertrap_examine(&src, self.text + (uint64_t)rand_r(&seed) % (len / 2), &plan);
 		ASSERT_GT(200, f.reads);
+		for (i = 0; i < ARRAY(at); i++)
+			copy[at[i]] = ((const uint8_t *)self.base)[at[i]];
 	}
 	free(copy);
 }

@@ -7,7 +7,7 @@
 # run of the same command in the sandbox, or looks at what sandrun itself says.
 # From the environment:
 #   SANDRUN   the binary under test (default: $BUILD/sandrun)
-#   PLATFORM  auto, sandtrap, ptrace (default: auto)
+#   PLATFORM  auto, sandtrap, systrap, ptrace (default: auto)
 #   BUILD     build directory (default: build in the checkout)
 #   SANDTRAP_TIMEOUT    seconds that one command may take
 #   SANDTRAP_MUST_WORK  1: a test that would be skipped fails

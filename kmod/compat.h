@@ -108,6 +108,20 @@ static inline void sandtrap_wake_handoff(struct task_struct *task)
 	default_wake_function(&entry, TASK_NORMAL, SANDTRAP_WF_HANDOFF, NULL);
 }
 
+/*
+ * Before 6.6 a task that calls schedule() without sleeping makes way for another
+ * that has had less of the CPU. Since then it is chosen again until it has used up
+ * its slice. With several CPUs, the other may run elsewhere at once.
+ */
+static inline bool sandtrap_can_step_aside(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return false;
+#else
+	return num_online_cpus() == 1;
+#endif
+}
+
 /* sched_process_exit tells since 6.16 whether the whole process is gone. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 #define SANDTRAP_EXIT_PROBE_ARGS \

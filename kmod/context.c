@@ -26,6 +26,9 @@
 #include "compat.h"
 #include "sandtrap_internal.h"
 
+/* Runs for which step_aside() is left out when it was for nothing. */
+#define ASIDE_PAUSE 64
+
 struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
 					      u32 id)
 {
@@ -73,15 +76,21 @@ void sandtrap_context_put(struct sandtrap_context *ctx)
 static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
 					      u32 id)
 {
+	struct sandtrap_context **recent = &inst->recent[id % SANDTRAP_RECENT];
 	struct sandtrap_context *ctx;
 
-	rcu_read_lock();
-	ctx = xa_load(&inst->contexts, id);
+	/* Readers that do not sleep are cheapest with preemption off. */
+	rcu_read_lock_sched();
+	ctx = READ_ONCE(*recent);
+	if (unlikely(!ctx || ctx->id != id))
+		ctx = xa_load(&inst->contexts, id);
 	if (unlikely(!ctx))
 		ctx = ERR_PTR(-ENOENT);
 	else if (unlikely(test_and_set_bit_lock(0, &ctx->busy)))
 		ctx = ERR_PTR(-EBUSY);
-	rcu_read_unlock();
+	else
+		WRITE_ONCE(*recent, ctx);
+	rcu_read_unlock_sched();
 	return ctx;
 }
 
@@ -127,11 +136,33 @@ static void context_handoff(struct sandtrap_context *ctx)
 
 	/* Pairs with set_current_state() in thread_sleep(). */
 	smp_mb();
-	rcu_read_lock();
-	thr = rcu_dereference(ctx->thread);
+	rcu_read_lock_sched();
+	thr = rcu_dereference_sched(ctx->thread);
 	if (thr && READ_ONCE(thr->sleeping))
 		sandtrap_wake_handoff(thr->task);
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
+}
+
+/*
+ * Waits without going to sleep: goes on when the scheduler says so. On the only CPU
+ * it first lets the thread run that has just been woken, if that has used less of
+ * the CPU than we have. If the program's next event comes soon, the thread going
+ * to sleep is what brings us back, and we need not be woken. Else this is for
+ * nothing, and is left out for a while. True: there is an event.
+ */
+static bool step_aside(struct sandtrap_context *ctx, u32 seq)
+{
+	if (!sandtrap_can_step_aside())
+		return false;
+	if (ctx->aside_pause) {
+		ctx->aside_pause--;
+		return false;
+	}
+	schedule();
+	if (READ_ONCE(ctx->seq) != seq)
+		return true;
+	ctx->aside_pause = ASIDE_PAUSE;
+	return false;
 }
 
 /*
@@ -355,6 +386,7 @@ int sandtrap_release_context(struct sandtrap_instance *inst, void *arg)
 		return PTR_ERR(ctx);
 	/* It stays claimed: commands that still find it get EBUSY. */
 	xa_erase(&inst->contexts, a->id);
+	cmpxchg(&inst->recent[a->id % SANDTRAP_RECENT], ctx, NULL);
 	sandtrap_context_release(ctx);
 	return 0;
 }
@@ -422,6 +454,16 @@ static int batch_finish(struct sandtrap_context *ctx,
 				   smp_load_acquire(&req->done)) ? -EINTR : 0;
 }
 
+static int wait_stopped(struct sandtrap_context *ctx, u32 seq)
+{
+	int err;
+
+	WRITE_ONCE(ctx->waiter, current);
+	err = wait_event_seq(ctx, seq, NULL, NULL);
+	WRITE_ONCE(ctx->waiter, NULL);
+	return err;
+}
+
 /* Has the stopped thread do @req; returns what became of the waiting. */
 static int context_request(struct sandtrap_context *ctx, u32 seq,
 			   struct sandtrap_request *req)
@@ -442,16 +484,11 @@ static int context_request(struct sandtrap_context *ctx, u32 seq,
 
 static int run_plain(struct sandtrap_context *ctx, u32 seq)
 {
-	int err;
-
-	WRITE_ONCE(ctx->waiter, current);
 	if (READ_ONCE(ctx->seq) == seq) {
 		smp_store_release(&ctx->page->resume_seq, seq);
 		context_handoff(ctx);
 	}
-	err = wait_event_seq(ctx, seq, NULL, NULL);
-	WRITE_ONCE(ctx->waiter, NULL);
-	return err;
+	return wait_stopped(ctx, seq);
 }
 
 static int run_batch(struct sandtrap_context *ctx, struct sandtrap_run *a,
@@ -521,10 +558,8 @@ int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 	} else if (unlikely(context_dead(ctx, seq))) {
 		err = -ESRCH;
 	} else {
-		WRITE_ONCE(ctx->waiter, current);
 		context_handoff(ctx);
-		err = wait_event_seq(ctx, seq, NULL, NULL);
-		WRITE_ONCE(ctx->waiter, NULL);
+		err = step_aside(ctx, seq) ? 0 : wait_stopped(ctx, seq);
 	}
 	context_unclaim(ctx);
 	return err;

@@ -143,17 +143,16 @@ static long instance_ioctl(struct file *file, unsigned int cmd,
 	return ret;
 }
 
-/* The hot path: see "pread" in uapi/sandtrap.h. */
-static ssize_t instance_read(struct file *file, char __user *buf, size_t len,
-			     loff_t *pos)
+/* The hot path: see "lseek" in uapi/sandtrap.h. */
+static loff_t instance_llseek(struct file *file, loff_t offset, int whence)
 {
 	struct sandtrap_instance *inst = file->private_data;
 
 	if (unlikely(inst->owner_mm != current->mm))
 		return -EPERM;
-	if (unlikely(len || *pos > U32_MAX))
+	if (unlikely(whence != SEEK_SET || (u64)offset > U32_MAX))
 		return -EINVAL;
-	return sandtrap_run_fast(inst, *pos);
+	return sandtrap_run_fast(inst, offset);
 }
 
 static long space_ioctl(struct file *file, unsigned int cmd,
@@ -258,12 +257,11 @@ const struct file_operations sandtrap_instance_fops = {
 	.owner		= THIS_MODULE,
 	.open		= instance_open,
 	.release	= instance_release,
-	.read		= instance_read,
+	.llseek		= instance_llseek,
 	.unlocked_ioctl	= instance_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= instance_mmap,
 	.poll		= instance_poll,
-	.llseek		= noop_llseek,
 };
 
 const struct file_operations sandtrap_space_fops = {

@@ -43,6 +43,7 @@
 #define SANDTRAP_MAX_MEM_OPS 64u
 #define SANDTRAP_MAX_SPIN_NS 1000000u
 #define SANDTRAP_MAX_RING_ENTRIES (1u << 16)
+#define SANDTRAP_RECENT 16
 
 /* mmap() offsets of an instance: the ring first, then a slot for each context. */
 #define SANDTRAP_OFF_PRODUCER 0ull
@@ -88,6 +89,8 @@ struct sandtrap_instance {
 	struct signal_struct *owner; /* compared, never followed */
 	struct hlist_node owner_node; /* under sandtrap_owners_lock, or RCU */
 	struct xarray contexts;
+	/* Of those in the table; set and cleared by whoever has claimed one. */
+	struct sandtrap_context *recent[SANDTRAP_RECENT];
 	u32 next_id;
 	wait_queue_head_t wq; /* waiters for the ring */
 	struct sandtrap_ring ring;
@@ -157,6 +160,7 @@ struct sandtrap_context {
 	u32 seq; /* private copy of page->event_seq, the true one */
 	u32 event; /* written before ->seq */
 	bool interrupt; /* pending */
+	u8 aside_pause; /* see step_aside() */
 	struct task_struct *waiter; /* valid under RCU */
 	struct sandtrap_request *req; /* taken with xchg() */
 	struct sandtrap_thread __rcu *thread; /* written under space->lock */

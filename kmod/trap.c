@@ -27,7 +27,7 @@ void sandtrap_wake_waiter(struct sandtrap_context *ctx)
 	struct task_struct *waiter;
 
 	/* The waiter removes itself before it goes; RCU keeps what we saw. */
-	rcu_read_lock();
+	rcu_read_lock_sched();
 	waiter = READ_ONCE(ctx->waiter);
 	if (waiter) {
 		if (READ_ONCE(ctx->page->spin_ns))
@@ -35,7 +35,7 @@ void sandtrap_wake_waiter(struct sandtrap_context *ctx)
 		else
 			sandtrap_wake_handoff(waiter);
 	}
-	rcu_read_unlock();
+	rcu_read_unlock_sched();
 }
 
 /* All of the event but this is in the page already. */

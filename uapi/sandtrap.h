@@ -300,17 +300,17 @@ struct sandtrap_run {
 };
 
 /**
- * DOC: pread
+ * DOC: lseek
  *
- * On an instance, by its owner: pread(fd, NULL, 0, id). The same as SANDTRAP_RUN
+ * On an instance, by its owner: lseek(fd, id, SEEK_SET). The same as SANDTRAP_RUN
  * without operations, for a caller that has stored the sequence number of the
  * event it answers into &sandtrap_context_page.resume_seq. Returns 0 once
- * &sandtrap_context_page.event_seq differs from that number. EINVAL if the
- * length is not 0, or for an offset that cannot be an id.
+ * &sandtrap_context_page.event_seq differs from that number. EINVAL for another
+ * whence, or for an offset that cannot be an id.
  *
  * It is the fastest way to run a context: there is nothing to copy, and no
- * security module or filter of the caller wants to see arguments, as they do
- * with an ioctl.
+ * security module, file system watch or filter of the caller wants to see
+ * arguments, as they do with an ioctl, or with a read.
  */
 
 #define SANDTRAP_WAIT_FOREVER (~0ull)

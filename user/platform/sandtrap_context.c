@@ -2,7 +2,7 @@
 /*
  * sandtrap_context.c - contexts of the sandtrap platform; context_switch()
  *
- * Two ways to wait for the program. Blocking: one pread(), which hands the
+ * Two ways to wait for the program. Blocking: one lseek(), which hands the
  * CPU to the stub's thread and gets it back with the event. Spinning, where
  * there is a CPU to spare: the answer is a store to the shared page, which the
  * stub's thread sees inside the kernel, and the event is seen in the page; no
@@ -303,7 +303,7 @@ static int run_blocking(struct sandtrap_context *ctx)
 	sandtrap_count(&ctx->counters.sleeps);
 	/* Pairs with the stub's thread, which looks at it before all else. */
 	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_RELEASE);
-	while (pread(module_fd(ctx), NULL, 0, ctx->id)) {
+	while (lseek(module_fd(ctx), ctx->id, SEEK_SET)) {
 		if (errno != EINTR)
 			return errno == ESRCH ? -ECHILD : -errno;
 	}

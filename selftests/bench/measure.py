@@ -82,12 +82,15 @@ def _parse(out, samples):
             samples[name] = rest
             running = None
         else:
-            try:
-                samples[name] = float(rest)
-                running = None
-            except ValueError:
-                pass
+            samples[name] = _cost(rest)
+            running = None
     return running
+
+
+def _cost(text):
+    """A slope of nothing or less says that something else took the time."""
+    cost = float(text)
+    return cost if cost > 0 else "fails: disturbed: the longer loop took less time"
 
 
 def loops(machine, platform, program, keys, cpu):

@@ -139,7 +139,8 @@ struct region {
 
 static size_t region_size;
 static struct region common, changing;
-static pthread_rwlock_t changing_lock = PTHREAD_RWLOCK_INITIALIZER;
+/* Its readers are always there: writers come first. */
+static pthread_rwlock_t changing_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static int code_fd;
 
 static atomic_bool stop, failed;

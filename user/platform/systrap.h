@@ -72,6 +72,7 @@
 #include <sys/queue.h>
 
 #include "internal.h"
+#include "pace.h"
 #include "stub/sysmsg.h"
 
 /* The signal that interrupts. */
@@ -161,8 +162,7 @@ struct systrap_space {
  * @full: base.state.xstate is up to date
  * @dirty: it, and the segment bases, have to be loaded
  * @yield: is to give its thread away
- * @spin_misses: spins in a row that did not pay
- * @spin_pause: switches to go until spinning is tried again
+ * @pace: how it waits
  * @switches: for platform_stats, like the next two
  */
 struct systrap_context {
@@ -177,8 +177,7 @@ struct systrap_context {
 	bool full;
 	bool dirty;
 	atomic_bool yield;
-	unsigned int spin_misses;
-	unsigned int spin_pause;
+	struct pace pace;
 	atomic_ulong switches;
 	atomic_ulong spin_hits;
 	atomic_ulong sleeps;

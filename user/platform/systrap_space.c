@@ -80,8 +80,10 @@ static void finish_ops(struct systrap_space *s)
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		if (s->ops->ops[i].nr == __NR_mmap)
-			close((int)s->ops->ops[i].args[4]);
+		const struct sysmsg_op *op = &s->ops->ops[i];
+
+		if (op->nr == __NR_mmap && (int)op->args[4] != s->base.platform->kept_fd)
+			close((int)op->args[4]);
 	}
 	atomic_store(&s->nr_ops, 0);
 }
@@ -157,9 +159,11 @@ static int make_room(struct systrap_space *s)
  */
 static int keep_open(struct systrap_space *s, int fd)
 {
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	int err;
+	int own, err;
 
+	if (fd == s->base.platform->kept_fd)
+		return fd;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (own >= 0)
 		return own;
 	if (errno != EMFILE)

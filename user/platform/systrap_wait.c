@@ -5,13 +5,13 @@
  * Both sides sleep on one word, the context's state: the stub while it is the
  * sentry's turn, the sentry while it is the stub's. Before they sleep they may
  * spin, for a bounded time: with two CPUs a system call then costs no wake-up at
- * all. Spinning that does not pay several times in a row is given up for a while,
- * which doubles as long as it goes on not to pay.
+ * all. pace.h decides whether they do.
  *
  * Spinning on one CPU for a thread that would run on the same is worse than sleep,
  * and the scheduler, which sees two threads that wake each other, puts them
- * together. So a thread found on the own CPU is sent away before spinning for it. If
- * the machine has no CPU to spare, that does not pay either, and is given up.
+ * together. So a thread found on the own CPU is sent away before spinning for it. And
+ * one that is to be waited for asleep is brought here, for to wake it on another CPU
+ * takes ten times as long.
  */
 #include <errno.h>
 #include <limits.h>
@@ -23,10 +23,6 @@
 #include <unistd.h>
 
 #include "systrap.h"
-
-#define SPIN_MISSES 3
-#define SPIN_PAUSE_FIRST 16
-#define SPIN_PAUSE_LAST 4096
 
 /* Linux keeps the CPU's number in the low bits of IA32_TSC_AUX. */
 #define TSC_AUX_CPU 0xfff
@@ -97,26 +93,8 @@ static int read_state(struct systrap_thread *t)
 
 /* ---- spinning ---- */
 
-/* Sends the thread to another CPU, to stay where it likes afterwards. */
-static void send_away(struct systrap_thread *t, unsigned int cpu)
+static bool spin_for_stub(struct systrap_thread *t, uint64_t start, uint64_t ticks)
 {
-	cpu_set_t others = to_systrap(t->space->base.platform)->cpus;
-
-	CPU_CLR(cpu, &others);
-	sched_setaffinity(t->tid, sizeof(others), &others);
-}
-
-static void let_go(struct systrap_thread *t)
-{
-	const struct systrap_platform *p = to_systrap(t->space->base.platform);
-
-	sched_setaffinity(t->tid, sizeof(p->cpus), &p->cpus);
-}
-
-static bool spin_for_stub(struct systrap_thread *t, uint64_t ticks)
-{
-	uint64_t start = __builtin_ia32_rdtsc();
-
 	do {
 		if (state_of(t) != SYSMSG_CONTEXT_NONE)
 			return true;
@@ -125,36 +103,18 @@ static bool spin_for_stub(struct systrap_thread *t, uint64_t ticks)
 	return false;
 }
 
-static bool begin_spinning(struct systrap_context *ctx)
+/* More than one for two CPUs would be in each other's way. */
+static bool may_spin(struct systrap_platform *p)
 {
-	struct systrap_platform *p = platform_of(ctx);
-
-	if (!p->spin_ticks)
-		return false;
-	if (ctx->spin_pause) {
-		ctx->spin_pause--;
-		return false;
-	}
 	if (atomic_fetch_add_explicit(&p->spinners, 1, memory_order_relaxed) < p->max_spinners)
 		return true;
 	atomic_fetch_sub_explicit(&p->spinners, 1, memory_order_relaxed);
 	return false;
 }
 
-static void end_spinning(struct systrap_context *ctx, bool paid)
+static void end_spinning(struct systrap_platform *p)
 {
-	unsigned int over;
-
-	atomic_fetch_sub_explicit(&platform_of(ctx)->spinners, 1, memory_order_relaxed);
-	if (paid) {
-		systrap_count(&ctx->spin_hits);
-		ctx->spin_misses = 0;
-		return;
-	}
-	if (++ctx->spin_misses < SPIN_MISSES)
-		return;
-	over = ctx->spin_misses - SPIN_MISSES;
-	ctx->spin_pause = over < 8 ? SPIN_PAUSE_FIRST << over : SPIN_PAUSE_LAST;
+	atomic_fetch_sub_explicit(&p->spinners, 1, memory_order_relaxed);
 }
 
 /* ---- the turn ---- */
@@ -182,37 +142,104 @@ static bool hand_over(struct systrap_context *ctx, struct systrap_thread *t, uin
 	return give_turn(t);
 }
 
-/* The caller has been allowed to spin. True: the event is there. */
-static bool resume_spinning(struct systrap_context *ctx, struct systrap_thread *t)
+/*
+ * The same with the stub's thread on another CPU, or on this one. Only its place
+ * when it wakes up is chosen: from then on it may go where it likes.
+ */
+static bool hand_over_at(struct systrap_context *ctx, struct systrap_thread *t, uint32_t spin,
+			 const cpu_set_t *where)
+{
+	const struct systrap_platform *p = platform_of(ctx);
+	bool woken;
+
+	sched_setaffinity(t->tid, sizeof(*where), where);
+	woken = hand_over(ctx, t, spin);
+	sched_setaffinity(t->tid, sizeof(p->cpus), &p->cpus);
+	return woken;
+}
+
+static bool is_at(const struct systrap_thread *t, unsigned int cpu)
+{
+	return cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & TSC_AUX_CPU);
+}
+
+static bool hand_over_away(struct systrap_context *ctx, struct systrap_thread *t, unsigned int cpu)
+{
+	const struct systrap_platform *p = platform_of(ctx);
+	cpu_set_t others = p->cpus;
+
+	if (!is_at(t, cpu))
+		return hand_over(ctx, t, p->spin_ticks);
+	CPU_CLR(cpu, &others);
+	return hand_over_at(ctx, t, p->spin_ticks, &others);
+}
+
+static void hand_over_here(struct systrap_context *ctx, struct systrap_thread *t, unsigned int cpu)
+{
+	cpu_set_t here;
+
+	if (is_at(t, cpu)) {
+		hand_over(ctx, t, 0);
+		return;
+	}
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	hand_over_at(ctx, t, 0, &here);
+}
+
+static void resume_spinning(struct systrap_context *ctx, struct systrap_thread *t,
+			    unsigned int cpu, uint64_t start)
 {
 	uint64_t ticks = platform_of(ctx)->spin_ticks;
-	unsigned int cpu;
-	bool moved, hit;
+	bool hit;
 
-	__builtin_ia32_rdtscp(&cpu);
-	cpu &= TSC_AUX_CPU;
-	moved = cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & TSC_AUX_CPU);
-	if (moved)
-		send_away(t, cpu);
-	if (hand_over(ctx, t, ticks))
+	if (hand_over_away(ctx, t, cpu))
 		ticks *= SYSMSG_SPIN_WAKEUP_FACTOR;
-	hit = spin_for_stub(t, ticks);
-	if (moved)
-		let_go(t);
-	end_spinning(ctx, hit);
-	return hit;
+	hit = spin_for_stub(t, start, ticks);
+	end_spinning(platform_of(ctx));
+	if (hit) {
+		systrap_count(&ctx->spin_hits);
+	} else {
+		systrap_count(&ctx->sleeps);
+		sleep_for_stub(ctx, t);
+	}
+	pace_end(&ctx->pace, __builtin_ia32_rdtsc() - start, !hit);
+}
+
+static void resume_sleeping(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	systrap_count(&ctx->sleeps);
+	sleep_for_stub(ctx, t);
+}
+
+/* Where spinning is possible at all. */
+static void resume_paced(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	bool first = pace_begin(&ctx->pace);
+	unsigned int cpu;
+	uint64_t start = __builtin_ia32_rdtscp(&cpu);
+
+	cpu &= TSC_AUX_CPU;
+	if (ctx->pace.spin && may_spin(platform_of(ctx))) {
+		resume_spinning(ctx, t, cpu, start);
+		return;
+	}
+	if (first)
+		hand_over_here(ctx, t, cpu);
+	else
+		hand_over(ctx, t, 0);
+	resume_sleeping(ctx, t);
+	pace_end(&ctx->pace, __builtin_ia32_rdtsc() - start, false);
 }
 
 int systrap_resume(struct systrap_context *ctx, struct systrap_thread *t)
 {
-	if (begin_spinning(ctx)) {
-		if (resume_spinning(ctx, t))
-			return read_state(t);
+	if (platform_of(ctx)->spin_ticks) {
+		resume_paced(ctx, t);
 	} else {
 		hand_over(ctx, t, 0);
+		resume_sleeping(ctx, t);
 	}
-	systrap_count(&ctx->sleeps);
-	sleep_for_stub(ctx, t);
 	return read_state(t);
 }
 

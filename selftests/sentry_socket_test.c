@@ -343,7 +343,7 @@ TEST_F(net, connections_wait_behind_the_backlog)
 	struct file *clients[8], *l;
 	struct socket *s, *child;
 	struct address a;
-	int i;
+	int i, n;
 
 	l = listener(&self->task, 2, &a);
 	for (i = 0; i < 8; i++) {
@@ -357,6 +357,18 @@ TEST_F(net, connections_wait_behind_the_backlog)
 	EXPECT_EQ(-EAGAIN, do_send(&self->task, clients[3], "x", 1, NULL, 0));
 	/* One gives up; the next but one moves up when there is room. */
 	file_put(clients[3]);
+	for (i = 0; i < 1000; i++) {
+		struct file *f = new_socket(&self->task, AF_INET, SOCK_STREAM);
+
+		s = f->priv;
+		EXPECT_EQ(-EINPROGRESS, s->ops->connect(&self->task, s, &a, true));
+		file_put(f);
+	}
+	s = l->priv;
+	n = 0;
+	TAILQ_FOREACH(child, &s->pending, queue_link)
+		n++;
+	EXPECT_EQ(4, n);
 	ASSERT_EQ(0, listener_accept(&self->task, l->priv, true, &child));
 	file_put(socket_file(child, 0));
 	EXPECT_EQ(SOCKET_CONNECTED,
@@ -367,7 +379,8 @@ TEST_F(net, connections_wait_behind_the_backlog)
 	file_put(l);
 	s = clients[5]->priv;
 	EXPECT_EQ(SOCKET_FAILED, socket_state(s));
-	EXPECT_EQ(-ECONNREFUSED, socket_take_error(s));
+	EXPECT_EQ(-ECONNREFUSED, s->ops->connect(&self->task, s, &a, true));
+	EXPECT_EQ(-ECONNREFUSED, s->ops->connect(&self->task, s, &a, false));
 	s = clients[2]->priv;
 	EXPECT_EQ(-ECONNRESET, socket_take_error(s));
 	for (i = 0; i < 8; i++) {

@@ -45,7 +45,9 @@ static int queue_locked(struct socket *listener, struct socket *s,
 		queue_ready(listener, child);
 		return 0;
 	}
+	s->listener = socket_get(listener);
 	atomic_store(&s->state, SOCKET_CONNECTING);
+	child->is_pending = true;
 	TAILQ_INSERT_TAIL(&listener->pending, child, queue_link);
 	return -EAGAIN;
 }
@@ -114,6 +116,7 @@ static void promote_locked(struct socket *s, struct socket_queue *gone)
 
 	while (!full_locked(s) && (child = TAILQ_FIRST(&s->pending))) {
 		TAILQ_REMOVE(&s->pending, child, queue_link);
+		child->is_pending = false;
 		was = SOCKET_CONNECTING;
 		if (!atomic_compare_exchange_strong(&child->peer->state, &was,
 						    SOCKET_CONNECTED)) {
@@ -189,8 +192,11 @@ void listener_close(struct socket *s)
 {
 	struct socket_queue ready = TAILQ_HEAD_INITIALIZER(ready);
 	struct socket_queue pending = TAILQ_HEAD_INITIALIZER(pending);
+	struct socket *child;
 
 	pthread_mutex_lock(&s->lock);
+	TAILQ_FOREACH(child, &s->pending, queue_link)
+		child->is_pending = false;
 	TAILQ_CONCAT(&ready, &s->ready, queue_link);
 	TAILQ_CONCAT(&pending, &s->pending, queue_link);
 	s->qlen = 0;
@@ -241,6 +247,30 @@ static unsigned int last_words(struct socket *s, int *err)
 	return is_unix(s) || reset ? SHUT_BOTH : SHUT_RECV;
 }
 
+void connection_forget(struct socket *s)
+{
+	socket_put(s->listener);
+	s->listener = NULL;
+	socket_put(s->peer);
+	s->peer = NULL;
+}
+
+/* A connection behind a backlog is given up, and leaves the queue at once. */
+static void withdraw(struct socket *s)
+{
+	struct socket *listener = s->listener, *child = s->peer;
+	bool found;
+
+	pthread_mutex_lock(&listener->lock);
+	found = child->is_pending;
+	if (found)
+		TAILQ_REMOVE(&listener->pending, child, queue_link);
+	child->is_pending = false;
+	pthread_mutex_unlock(&listener->lock);
+	if (found)
+		child_drop(child, 0);
+}
+
 void connection_release(struct socket *s)
 {
 	enum socket_state state;
@@ -258,8 +288,9 @@ void connection_release(struct socket *s)
 		shut = last_words(s, &err);
 		socket_end(s->peer, shut, err);
 	}
-	socket_put(s->peer);
-	s->peer = NULL;
+	if (state == SOCKET_CONNECTING)
+		withdraw(s);
+	connection_forget(s);
 }
 
 /* poll */

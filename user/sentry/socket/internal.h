@@ -138,6 +138,8 @@ TAILQ_HEAD(socket_queue, socket);
  * @ready: connections to be accepted, references
  * @pending: TCP: connections behind the backlog
  * @queue_link: in one of these
+ * @is_pending: in @pending of another; under that one's lock
+ * @listener: TCP: behind whose backlog its connection is, or was; a reference
  * @sndbuf, @rcvbuf: as getsockopt() shows them
  * @rcvtimeo, @sndtimeo: ns, or FOREVER
  * @linger: SO_LINGER
@@ -181,6 +183,8 @@ struct socket {
 	unsigned int backlog, qlen;
 	struct socket_queue ready, pending;
 	TAILQ_ENTRY(socket) queue_link;
+	bool is_pending;
+	struct socket *listener;
 	int sndbuf, rcvbuf;
 	uint64_t rcvtimeo, sndtimeo;
 	struct linger linger;
@@ -419,6 +423,8 @@ int listener_accept(struct task *t, struct socket *s, bool nonblock,
 		    struct socket **out);
 /* What waits to be accepted is refused. */
 void listener_close(struct socket *s);
+/* The connection is no more, or never was: drop what is left of it. */
+void connection_forget(struct socket *s);
 /* struct socket_ops of sockets with connections */
 int connection_shutdown(struct socket *s, unsigned int how);
 void connection_release(struct socket *s);

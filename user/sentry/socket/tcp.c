@@ -85,6 +85,18 @@ static int connect_new(struct task *t, struct socket *s,
 	return -EINPROGRESS;
 }
 
+/* The failure is told: from now on it is as new. Under s->lock. */
+static int connect_failed(struct socket *s)
+{
+	int err = socket_take_error(s);
+
+	atomic_fetch_and(&s->shut, ~SHUT_BOTH);
+	connection_forget(s);
+	s->remote.port = 0;
+	atomic_store(&s->state, SOCKET_NEW);
+	return err ? err : -ECONNABORTED;
+}
+
 static int connect_step(struct task *t, struct socket *s,
 			const struct inet_name *to, struct socket *listener,
 			bool nonblock)
@@ -101,15 +113,13 @@ static int connect_step(struct task *t, struct socket *s,
 		s->connect_told = true;
 		return err;
 	case SOCKET_FAILED:
-		err = socket_take_error(s);
-		atomic_fetch_and(&s->shut, ~SHUT_BOTH);
-		atomic_store(&s->state, SOCKET_NEW);
-		return err ? err : -ECONNABORTED;
+		return connect_failed(s);
 	default:
 		return -EISCONN;
 	}
 }
 
+/* 0: connected; 1: refused. */
 static ssize_t try_connected(struct task *t, struct socket *s, void *arg)
 {
 	switch (socket_state(s)) {
@@ -118,7 +128,7 @@ static ssize_t try_connected(struct task *t, struct socket *s, void *arg)
 	case SOCKET_CONNECTED:
 		return 0;
 	default:
-		return socket_take_error(s);
+		return 1;
 	}
 }
 
@@ -133,6 +143,9 @@ static int connect_wait(struct task *t, struct socket *s)
 	pthread_mutex_lock(&s->lock);
 	if (!ret)
 		s->connect_told = true;
+	else if (ret > 0)
+		ret = socket_state(s) == SOCKET_FAILED ? connect_failed(s) :
+							 -ECONNABORTED;
 	pthread_mutex_unlock(&s->lock);
 	return (int)ret;
 }

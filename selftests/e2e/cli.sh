@@ -154,7 +154,7 @@ if [ -e /dev/sandtrap ]; then
 	wrote auto_takes_the_module err '^sandrun: platform sandtrap: .*/dev/sandtrap'
 else
 	wrote auto_says_why_not_the_module err \
-		'^sandrun: platform ptrace: /dev/sandtrap: No such file or directory \(.*insmod build/kmod/.*/sandtrap.ko\)$'
+		'^sandrun: platform (systrap|ptrace): /dev/sandtrap: No such file or directory \(.*insmod build/kmod/.*/sandtrap.ko\)$'
 	bare --platform=sandtrap true
 	status platform_without_its_device_is_125 125
 	wrote platform_without_its_device_says_what_to_do err '/dev/sandtrap: .*insmod'

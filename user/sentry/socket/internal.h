@@ -354,6 +354,25 @@ struct message {
 	int out_flags;
 };
 
+/* All but the name's bytes, which are many: this is on every call's way. */
+static inline void message_init(struct message *m, struct task *t,
+				const struct iovec *iov, int cnt, size_t len,
+				int flags)
+{
+	m->t = t;
+	m->iov = (struct iovec *)iov;
+	m->cnt = cnt;
+	m->at = 0;
+	m->len = len;
+	m->user = true;
+	m->flags = flags;
+	m->nonblock = m->want_name = false;
+	m->name.len = 0;
+	m->scm = NULL;
+	m->creds = (struct ucred){ 0 };
+	m->out_flags = 0;
+}
+
 /* Copy from or to the message's memory and move on: 0 or -EFAULT. */
 int message_get(struct message *m, void *dst, size_t len);
 int message_put(struct message *m, const void *src, size_t len);

@@ -95,8 +95,6 @@ static ssize_t do_send(struct task *t, struct file *f, struct message *m)
 {
 	struct socket *s = f->priv;
 
-	m->t = t;
-	m->user = true;
 	m->nonblock = file_nonblock(f) || m->flags & MSG_DONTWAIT;
 	return s->ops->send(t, s, m);
 }
@@ -105,8 +103,6 @@ static ssize_t do_recv(struct task *t, struct file *f, struct message *m)
 {
 	struct socket *s = f->priv;
 
-	m->t = t;
-	m->user = true;
 	m->nonblock = file_nonblock(f) || m->flags & MSG_DONTWAIT;
 	if (m->flags & MSG_ERRQUEUE)
 		return -EAGAIN;
@@ -121,11 +117,11 @@ long sys_sendto(struct task *t, const uint64_t *args)
 {
 	struct iovec iov = { (void *)args[1],
 			     MIN(args[2], (uint64_t)MAX_RW_COUNT) };
-	struct message m = { .iov = &iov, .cnt = 1, .len = iov.iov_len,
-			     .flags = (int)args[3] & SEND_FLAGS };
+	struct message m;
 	struct file *f;
 	long ret;
 
+	message_init(&m, t, &iov, 1, iov.iov_len, (int)args[3] & SEND_FLAGS);
 	f = socket_fd_get(t, (int)args[0], &ret);
 	if (!f)
 		return ret;
@@ -140,12 +136,13 @@ long sys_recvfrom(struct task *t, const uint64_t *args)
 {
 	struct iovec iov = { (void *)args[1],
 			     MIN(args[2], (uint64_t)MAX_RW_COUNT) };
-	struct message m = { .iov = &iov, .cnt = 1, .len = iov.iov_len,
-			     .flags = (int)args[3], .want_name = args[4] };
+	struct message m;
 	struct file *f;
 	long ret;
 	int err;
 
+	message_init(&m, t, &iov, 1, iov.iov_len, (int)args[3]);
+	m.want_name = args[4];
 	f = socket_fd_get(t, (int)args[0], &ret);
 	if (!f)
 		return ret;
@@ -220,22 +217,19 @@ static int user_message_get(struct task *t, struct user_message *um,
 	return err;
 }
 
-static struct message message_of(const struct user_message *um, int flags)
+static void message_of(struct message *m, struct task *t,
+		       const struct user_message *um, int flags)
 {
-	return (struct message){
-		.iov = um->iov,
-		.cnt = (int)um->h.msg_iovlen,
-		.len = um->len,
-		.flags = flags,
-	};
+	message_init(m, t, um->iov, (int)um->h.msg_iovlen, um->len, flags);
 }
 
 static long send_user_message(struct task *t, struct file *f,
 			      struct user_message *um, int flags)
 {
-	struct message m = message_of(um, flags & SEND_FLAGS);
+	struct message m;
 	long ret = 0;
 
+	message_of(&m, t, um, flags & SEND_FLAGS);
 	if (um->h.msg_name && um->h.msg_namelen)
 		ret = address_import(t, &m.name, (uint64_t)um->h.msg_name,
 				     (int)um->h.msg_namelen);
@@ -394,7 +388,7 @@ static long recv_one(struct task *t, struct file *f, uint64_t addr, int flags)
 
 	if (err)
 		return err;
-	m = message_of(&um, flags);
+	message_of(&m, t, &um, flags);
 	m.want_name = um.h.msg_name;
 	ret = do_recv(t, f, &m);
 	if (ret >= 0) {

@@ -258,16 +258,12 @@ static ssize_t socket_io(struct task *t, struct file *f,
 			 bool user)
 {
 	struct socket *s = f->priv;
-	struct message m = {
-		.t = t,
-		.iov = (struct iovec *)iov,
-		.cnt = cnt,
-		.len = iov_total(iov, cnt),
-		.user = user,
-		.nonblock = file_nonblock(f),
-	};
+	struct message m;
 	ssize_t n;
 
+	message_init(&m, t, iov, cnt, iov_total(iov, cnt), 0);
+	m.user = user;
+	m.nonblock = file_nonblock(f);
 	if (write)
 		return s->ops->send(t, s, &m);
 	if (!m.len)

@@ -14,15 +14,7 @@
 #include <unistd.h>
 
 #include "ptrace.h"
-
-/* XSAVE image: offsets and reset values of what is not zero (SDM vol. 1, 13). */
-#define XSTATE_ALIGN 64
-#define XSTATE_FCW 0
-#define XSTATE_MXCSR 24
-#define XSTATE_BV 512
-#define INITIAL_FCW 0x37f
-#define INITIAL_MXCSR 0x1f80
-#define XFEATURES_FP_SSE 3
+#include "xstate.h"
 
 static struct ptrace_platform *to_platform(struct platform *p)
 {
@@ -30,19 +22,6 @@ static struct ptrace_platform *to_platform(struct platform *p)
 }
 
 /* ---- contexts ---- */
-
-/* An image in the initial state, but complete, so that it can be looked at. */
-static void init_xstate(unsigned char *xstate, size_t size)
-{
-	const uint16_t fcw = INITIAL_FCW;
-	const uint32_t mxcsr = INITIAL_MXCSR;
-	const uint64_t features = XFEATURES_FP_SSE;
-
-	memset(xstate, 0, size);
-	memcpy(xstate + XSTATE_FCW, &fcw, sizeof(fcw));
-	memcpy(xstate + XSTATE_MXCSR, &mxcsr, sizeof(mxcsr));
-	memcpy(xstate + XSTATE_BV, &features, sizeof(features));
-}
 
 static int new_context(struct platform *base, struct platform_context **out)
 {
@@ -57,7 +36,7 @@ static int new_context(struct platform *base, struct platform_context **out)
 		free(ctx);
 		return -ENOMEM;
 	}
-	init_xstate(xstate, p->xstate_size);
+	xstate_init(xstate, p->xstate_size);
 	ctx->base.platform = base;
 	ctx->base.state.regs = &ctx->regs;
 	ctx->base.state.xstate = xstate;

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -16,11 +15,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "filter.h"
 #include "ptrace.h"
 
 #define EQ(n, value) \
@@ -59,56 +58,15 @@ static int add_rules(scmp_filter_ctx filter)
 	size_t i;
 	int err;
 
-	for (i = 0; i < sizeof(stub_rules) / sizeof(stub_rules[0]); i++) {
-		const struct platform_seccomp_rule *r = &stub_rules[i];
-
-		err = seccomp_rule_add_exact_array(filter, SCMP_ACT_ALLOW, r->sysno,
-						   r->nr_args, r->args);
-		if (err)
-			return err;
-	}
+	err = filter_allow(filter, stub_rules, sizeof(stub_rules) / sizeof(stub_rules[0]));
+	if (err)
+		return err;
 	for (i = 0; i < sizeof(vsyscalls) / sizeof(vsyscalls[0]); i++) {
 		err = seccomp_rule_add_exact(filter, SCMP_ACT_TRAP, vsyscalls[i], 0);
 		if (err)
 			return err;
 	}
 	return 0;
-}
-
-/* libseccomp exports to a descriptor only. */
-static int read_program(int fd, struct sock_fprog *prog)
-{
-	struct sock_filter *insns;
-	struct stat st;
-
-	if (fstat(fd, &st))
-		return -errno;
-	if (!st.st_size || st.st_size > BPF_MAXINSNS * (off_t)sizeof(*insns))
-		return -EINVAL;
-	insns = malloc(st.st_size);
-	if (!insns)
-		return -ENOMEM;
-	if (pread(fd, insns, st.st_size, 0) != st.st_size) {
-		free(insns);
-		return -EIO;
-	}
-	prog->filter = insns;
-	prog->len = st.st_size / sizeof(*insns);
-	return 0;
-}
-
-static int export_program(scmp_filter_ctx filter, struct sock_fprog *prog)
-{
-	int fd, err;
-
-	fd = memfd_create("sandtrap-filter", MFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	err = seccomp_export_bpf(filter, fd);
-	if (!err)
-		err = read_program(fd, prog);
-	close(fd);
-	return err;
 }
 
 int ptrace_filter_build(struct sock_fprog *prog)
@@ -123,7 +81,7 @@ int ptrace_filter_build(struct sock_fprog *prog)
 	if (!err)
 		err = add_rules(filter);
 	if (!err)
-		err = export_program(filter, prog);
+		err = filter_export(filter, prog);
 	seccomp_release(filter);
 	return err;
 }

@@ -13,10 +13,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/membarrier.h>
-#include <linux/rseq.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,22 +21,13 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ptrace.h"
-
-#ifndef ARCH_SET_CPUID
-#define ARCH_SET_CPUID 0x1012
-#endif
-
-/* What the new process tells in rbx about optional features. */
-#define FEATURE_CPUID_FAULTS 1u
-#define FEATURE_BARRIER 2u
+#include "stub_setup.h"
 
 struct setup {
 	pid_t parent;
@@ -80,49 +68,6 @@ static int reset_signals(void)
 	return 0;
 }
 
-/*
- * glibc registered an area that will be unmapped: the kernel would fault on it.
- * Its registered length is the structure's first version at least.
- */
-static int leave_rseq(void)
-{
-	struct rseq *area;
-
-	if (!__rseq_size)
-		return 0;
-	area = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
-	if (!syscall(__NR_rseq, area, sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
-		return 0;
-	if (!syscall(__NR_rseq, area, __rseq_size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
-		return 0;
-	return -errno;
-}
-
-static int drop_privileges(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	const struct rlimit no_core = { 0, 0 };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -errno;
-	if (syscall(__NR_capset, &header, none))
-		return -errno;
-	return setrlimit(RLIMIT_CORE, &no_core) ? -errno : 0;
-}
-
-/* Not every machine has these; clones inherit them. */
-static unsigned int take_features(void)
-{
-	unsigned int features = 0;
-
-	if (!syscall(__NR_arch_prctl, ARCH_SET_CPUID, 0))
-		features |= FEATURE_CPUID_FAULTS;
-	if (!syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0))
-		features |= FEATURE_BARRIER;
-	return features;
-}
-
 static int set_up(const struct setup *s, unsigned int *features)
 {
 	int err;
@@ -131,15 +76,15 @@ static int set_up(const struct setup *s, unsigned int *features)
 	if (!err)
 		err = reset_signals();
 	if (!err)
-		err = leave_rseq();
+		err = stub_leave_rseq();
 	if (!err)
-		err = drop_privileges();
+		err = stub_drop_privileges();
 	if (err)
 		return err;
 	/* Out of reach of the terminal's signals. */
 	if (setsid() < 0 || chdir("/") || prctl(PR_SET_NAME, "sandtrap-stub"))
 		return -errno;
-	*features = take_features();
+	*features = stub_take_features();
 	return syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &s->filter) ? -errno : 0;
 }
 
@@ -208,8 +153,8 @@ static int read_report(pid_t pid, struct ptrace_template *out)
 	if (ptrace(PTRACE_GETREGS, pid, 0, &regs))
 		return -errno;
 	out->stub = regs.rdx;
-	out->cpuid_faults = regs.rbx & FEATURE_CPUID_FAULTS;
-	out->barrier = regs.rbx & FEATURE_BARRIER;
+	out->cpuid_faults = regs.rbx & STUB_CPUID_FAULTS;
+	out->barrier = regs.rbx & STUB_BARRIER;
 	return (int)regs.rax;
 }
 

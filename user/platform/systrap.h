@@ -90,6 +90,14 @@
 struct systrap_context;
 
 /**
+ * struct systrap_waiter - a context that looks for a thread
+ * @link: in its address space's queue; the first one is served
+ */
+struct systrap_waiter {
+	TAILQ_ENTRY(systrap_waiter) link;
+};
+
+/**
  * struct systrap_thread - a stub thread
  * @space: its address space
  * @tc: its shared context page; hostile
@@ -126,7 +134,8 @@ struct systrap_thread {
  * @nr_ops: operations that wait in @ops; written under @ops_lock
  * @threads: its threads; under the platform's lock, as all below
  * @nr_threads: their number, those being made included
- * @waiters: contexts that wait for a thread
+ * @queue: contexts that look for a thread
+ * @waiters: their number
  * @thread_free: for them
  */
 struct systrap_space {
@@ -142,6 +151,7 @@ struct systrap_space {
 	atomic_uint nr_ops;
 	LIST_HEAD(, systrap_thread) threads;
 	unsigned int nr_threads;
+	TAILQ_HEAD(, systrap_waiter) queue;
 	atomic_uint waiters;
 	pthread_cond_t thread_free;
 };

@@ -489,12 +489,22 @@ static bool end_running(struct systrap_context *ctx)
 	return atomic_exchange(&ctx->interrupt, 0) & SYSTRAP_PENDING;
 }
 
+/* Before it is known who wants it from now on: a request after this is seen. */
+static void forget_old_kick(struct systrap_thread *t)
+{
+	if (__atomic_load_n(&t->tc->interrupt, __ATOMIC_RELAXED))
+		__atomic_store_n(&t->tc->interrupt, 0, __ATOMIC_SEQ_CST);
+}
+
 static int run_once(struct systrap_context *ctx, struct systrap_thread *t,
 		    struct platform_event *ev)
 {
 	bool interrupted;
 	int state, err;
 
+	forget_old_kick(t);
+	if (atomic_load(&ctx->yield))
+		return SWALLOW;
 	if (!begin_running(ctx))
 		return interrupt_event(ctx, ev);
 	state = systrap_resume(ctx, t);

@@ -148,6 +148,7 @@ static int alloc_space(struct systrap_platform *p, struct systrap_space **out)
 	s->refs = 1;
 	s->memory_fd = s->ack_fd = -1;
 	LIST_INIT(&s->threads);
+	TAILQ_INIT(&s->queue);
 	pthread_mutex_init(&s->ops_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

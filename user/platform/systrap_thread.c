@@ -113,7 +113,7 @@ void systrap_thread_unclaim(struct systrap_thread *t)
 	if (!atomic_load(&s->waiters))
 		return;
 	pthread_mutex_lock(&p->lock);
-	pthread_cond_signal(&s->thread_free);
+	pthread_cond_broadcast(&s->thread_free);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -290,13 +290,14 @@ static void preempt_one(struct systrap_space *s)
 }
 
 /* Under the lock, which is dropped meanwhile. */
-static void wait_for_thread(struct systrap_space *s)
+static void wait_for_thread(struct systrap_space *s, const struct systrap_waiter *w)
 {
 	struct systrap_platform *p = to_systrap(s->base.platform);
 	struct timespec deadline;
 
 	set_deadline(&deadline);
-	if (pthread_cond_timedwait(&s->thread_free, &p->lock, &deadline) == ETIMEDOUT)
+	if (pthread_cond_timedwait(&s->thread_free, &p->lock, &deadline) == ETIMEDOUT &&
+	    TAILQ_FIRST(&s->queue) == w)
 		preempt_one(s);
 }
 
@@ -305,33 +306,56 @@ static bool is_wanted_back(struct systrap_context *ctx)
 	return atomic_load(&ctx->interrupt) & SYSTRAP_PENDING;
 }
 
-/* Under the lock. The thread may still hold another context's state. */
+/* Under the lock. 0 with @out NULL: there is none now. */
+static int try_get_thread(struct systrap_space *s, struct systrap_thread **out)
+{
+	*out = find_idle(s);
+	if (*out)
+		return 0;
+	if (s->nr_threads < to_systrap(s->base.platform)->max_threads)
+		return add_thread(s, out);
+	*out = find_victim(s);
+	return 0;
+}
+
+/* Under the lock, as the next one. Served by turns, or one that yields would win. */
+static int queue_for_thread(struct systrap_context *ctx, struct systrap_space *s,
+			    const struct systrap_waiter *w, struct systrap_thread **out)
+{
+	int err;
+
+	for (;;) {
+		*out = NULL;
+		if (atomic_load(&s->dead))
+			return -ECHILD;
+		if (TAILQ_FIRST(&s->queue) == w) {
+			err = try_get_thread(s, out);
+			if (err || *out)
+				return err;
+		}
+		if (is_wanted_back(ctx))
+			return -EINTR;
+		wait_for_thread(s, w);
+	}
+}
+
+/* The thread may still hold another context's state. */
 static int get_thread(struct systrap_context *ctx, struct systrap_space *s,
 		      struct systrap_thread **out)
 {
 	struct systrap_platform *p = to_systrap(s->base.platform);
-	int err = 0;
+	struct systrap_waiter w;
+	int err;
 
-	while (!err) {
-		if (atomic_load(&s->dead))
-			return -ECHILD;
-		*out = find_idle(s);
-		if (*out)
-			return 0;
-		if (s->nr_threads < p->max_threads)
-			return add_thread(s, out);
-		atomic_fetch_add(&s->waiters, 1);
-		atomic_fetch_add(&p->queueing, 1);
-		*out = find_victim(s);
-		if (!*out && is_wanted_back(ctx))
-			err = -EINTR;
-		else if (!*out)
-			wait_for_thread(s);
-		atomic_fetch_sub(&p->queueing, 1);
-		atomic_fetch_sub(&s->waiters, 1);
-		if (*out)
-			return 0;
-	}
+	TAILQ_INSERT_TAIL(&s->queue, &w, link);
+	atomic_fetch_add(&s->waiters, 1);
+	atomic_fetch_add(&p->queueing, 1);
+	err = queue_for_thread(ctx, s, &w, out);
+	atomic_fetch_sub(&p->queueing, 1);
+	atomic_fetch_sub(&s->waiters, 1);
+	TAILQ_REMOVE(&s->queue, &w, link);
+	if (!TAILQ_EMPTY(&s->queue))
+		pthread_cond_broadcast(&s->thread_free);
 	return err;
 }
 

@@ -136,7 +136,6 @@ static bool give_turn(struct systrap_thread *t)
 static bool hand_over(struct systrap_context *ctx, struct systrap_thread *t, uint32_t spin)
 {
 	t->tc->spin = spin;
-	t->tc->interrupt = 0;
 	t->tc->resume = ctx->resume;
 	t->tc->rax = ctx->regs.rax;
 	return give_turn(t);

@@ -27,8 +27,13 @@
 /* Linux keeps the CPU's number in the low bits of IA32_TSC_AUX. */
 #define TSC_AUX_CPU 0xfff
 
-/* A thread that does not answer an interrupt for so long never will. */
-#define INTERRUPT_TIMEOUT_S 10
+/*
+ * A thread that does not answer an interrupt, or does not do what the stub code
+ * does by itself, for so long, never will. Looked at in steps, since a thread that
+ * is being made is not among those that the reaper wakes.
+ */
+#define PATIENCE_STEPS 100
+#define PATIENCE_STEP_NS 100000000
 
 static struct systrap_platform *platform_of(const struct systrap_context *ctx)
 {
@@ -47,32 +52,33 @@ static void wake(struct systrap_thread *t, int count)
 
 /* ---- sleeping ---- */
 
-/* The program has been asked to stop, and has so long to do it. */
-static const struct timespec interrupt_timeout = { .tv_sec = INTERRUPT_TIMEOUT_S };
+static const struct timespec patience_step = { .tv_nsec = PATIENCE_STEP_NS };
 
 static int sleep_once(struct systrap_thread *t, bool impatient)
 {
 	return syscall(__NR_futex, &t->tc->state, FUTEX_WAIT, SYSMSG_CONTEXT_NONE,
-		       impatient ? &interrupt_timeout : NULL, NULL, 0) ? -errno : 0;
+		       impatient ? &patience_step : NULL, NULL, 0) ? -errno : 0;
 }
 
-static bool is_interrupted(struct systrap_context *ctx)
+/* Has the program been asked to stop? Without a context the stub code runs alone. */
+static bool is_awaited(struct systrap_context *ctx)
 {
-	return ctx && (atomic_load(&ctx->yield) ||
-		       atomic_load(&ctx->interrupt) & SYSTRAP_PENDING);
+	return !ctx || atomic_load(&ctx->yield) ||
+	       atomic_load(&ctx->interrupt) & SYSTRAP_PENDING;
 }
 
-/* @ctx: whose interruption shortens the patience, or NULL. */
+/* @ctx: that runs the program, or NULL. */
 static void sleep_for_stub(struct systrap_context *ctx, struct systrap_thread *t)
 {
 	bool impatient;
+	int steps = 0;
 
 	__atomic_store_n(&t->tc->sentry_sleeps, 1, __ATOMIC_RELAXED);
 	/* Pairs with the stub's exchange of the state. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	while (state_of(t) == SYSMSG_CONTEXT_NONE && !atomic_load(&t->space->dead)) {
-		impatient = is_interrupted(ctx);
-		if (sleep_once(t, impatient) == -ETIMEDOUT && impatient)
+		impatient = is_awaited(ctx);
+		if (sleep_once(t, impatient) == -ETIMEDOUT && ++steps == PATIENCE_STEPS)
 			systrap_space_kill(t->space);
 	}
 	__atomic_store_n(&t->tc->sentry_sleeps, 0, __ATOMIC_RELAXED);
@@ -244,9 +250,13 @@ int systrap_resume(struct systrap_context *ctx, struct systrap_thread *t)
 
 int systrap_wait_ready(struct systrap_thread *t)
 {
+	const uint32_t ticks = to_systrap(t->space->base.platform)->spin_ticks;
+	unsigned int cpu;
+	uint64_t start = __builtin_ia32_rdtscp(&cpu);
 	int state;
 
-	sleep_for_stub(NULL, t);
+	if (is_at(t, cpu & TSC_AUX_CPU) || !spin_for_stub(t, start, ticks))
+		sleep_for_stub(NULL, t);
 	state = read_state(t);
 	if (state < 0)
 		return state;

@@ -135,7 +135,7 @@
 #include <stdint.h>
 
 /**
- * struct sysmsg_thread_context - hands a context to and fro
+ * struct sysmsg_thread_context - hands a context over and back
  * @state: whose turn it is, and why; both sides sleep on it
  * @resume: SYSMSG_RESUME_*, written by the sentry
  * @stub_sleeps: the stub wants a wake-up
@@ -153,7 +153,7 @@
  * @tid: the thread's id, written by the kernel
  * @regs: registers of a call, in the order of struct sigcontext
  *
- * The first cache line is all that goes to and fro for most system calls, besides the
+ * The first cache line is all that goes both ways for most system calls, besides the
  * registers. While one side polls it, the other stores all it has to say at once.
  */
 struct sysmsg_thread_context {

@@ -2,7 +2,7 @@
 /*
  * platform_test.c - the checks of the platform contract, one list for all platforms
  *
- * timeout: 600
+ * timeout: 1200
  *
  * Every check runs on every platform, and once more in a storm of interrupts
  * (the variants NAME_storm: a thread interrupts all contexts at random moments,

@@ -165,6 +165,7 @@ static int setup(struct sandtrap_platform *p,
 	base->constructor = &sandtrap_constructor;
 	base->supports_address_space_io = true;
 	base->detects_access = true;
+	base->eager_maps = true;
 	base->cpuid_events = cpuid_fault;
 	base->min_user_address = platform_min_user_address();
 	base->max_user_address = p->stubs.base;

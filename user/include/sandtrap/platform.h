@@ -311,6 +311,9 @@ struct platform_ops {
  * @cpuid_events: CPUID is reported as PLATFORM_CPUID on this machine
  * @untrusted_stops: a hostile program may run on although context_switch() has
  *	returned, so that memory may be reused only after address_space_flush()
+ * @eager_maps: a deferred map operation costs little more than its page tables, so
+ *	memory is better mapped before it is touched. Elsewhere it costs more than
+ *	the fault that may never come
  * @map_unit: mapping granularity that is worth while in bytes; 0: the cost of
  *	a map does not depend on its size
  * @min_user_address: lowest address that can be mapped
@@ -350,6 +353,7 @@ struct platform {
 	bool detects_access;
 	bool cpuid_events;
 	bool untrusted_stops;
+	bool eager_maps;
 	uint64_t map_unit;
 	uint64_t min_user_address;
 	uint64_t max_user_address;

@@ -108,7 +108,7 @@ static int describe_file(struct task *t, struct vma *v, struct file *file)
 	return 0;
 }
 
-static bool populate_at_once(const struct vma *v)
+static bool populate_at_once(const struct mm *mm, const struct vma *v)
 {
 	bool anonymous = !v->file || v->map.anonymous;
 
@@ -118,7 +118,8 @@ static bool populate_at_once(const struct vma *v)
 	if (v->prot == PROT_NONE)
 		return false;
 	if (anonymous)
-		return !v->growsdown && v->end - v->start <= POPULATE_MAX;
+		return mm->kernel->platform->eager_maps && !v->growsdown &&
+		       v->end - v->start <= POPULATE_MAX;
 	return v->shared || !(v->prot & PROT_WRITE) ||
 	       v->end - v->start <= PRIVATE_COPY_MAX;
 }
@@ -170,7 +171,7 @@ int64_t mm_map(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 	v = vma_insert(mm, &tmpl);
 	if (!v)
 		return -ENOMEM;
-	if (populate_at_once(&tmpl)) {
+	if (populate_at_once(mm, &tmpl)) {
 		err = pma_populate(mm, t, v, tmpl.start, tmpl.end);
 		if (err) {
 			mm_unmap(mm, t, tmpl.start, len);
@@ -208,7 +209,7 @@ static int protect_vma(struct mm *mm, struct task *t, struct vma *v, int prot)
 		else if (!mm->map_all)
 			err = pma_map(mm, t, p);
 	}
-	if (!err && populate_at_once(v))
+	if (!err && populate_at_once(mm, v))
 		err = pma_populate(mm, t, v, v->start, v->end);
 	return err;
 }
@@ -403,7 +404,7 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 	err = move_pmas(mm, t, old, tmpl.start, MIN(old_len, new_len));
 	if (!err)
 		err = mm_unmap(mm, t, old, old_len);
-	if (!err && populate_at_once(&tmpl))
+	if (!err && populate_at_once(mm, &tmpl))
 		err = pma_populate(mm, t, vma_at(mm, tmpl.start), tmpl.start,
 				   tmpl.end);
 	if (!err)
@@ -423,7 +424,7 @@ static int64_t mremap_grow(struct mm *mm, struct task *t, struct vma *v,
 	v = vma_insert(mm, &tmpl);
 	if (!v)
 		return -ENOMEM;
-	if (populate_at_once(&tmpl)) {
+	if (populate_at_once(mm, &tmpl)) {
 		err = pma_populate(mm, t, v, old_end, new_end);
 		if (err)
 			return err;

@@ -392,7 +392,11 @@ int systrap_thread_bind(struct systrap_context *ctx, struct systrap_space *s)
 	attach(ctx, t);
 	pthread_mutex_unlock(&p->lock);
 	err = systrap_make_frame(t);
-	if (err)
+	if (err) {
+		pthread_mutex_lock(&p->lock);
+		detach(t);
+		pthread_mutex_unlock(&p->lock);
 		systrap_thread_unclaim(t);
+	}
 	return err;
 }

@@ -40,4 +40,15 @@ int platform_find_vdso(struct platform_vdso *vdso);
  */
 uint64_t platform_min_user_address(void);
 
+/**
+ * platform_register_for_barrier() - have the calling process take part in
+ * MEMBARRIER_CMD_GLOBAL_EXPEDITED, and all that it forks afterwards
+ *
+ * To be called first of all: with a second thread around the kernel waits for an
+ * RCU grace period, which takes longer than all else that starts a sandbox.
+ *
+ * Return: whether the kernel has it.
+ */
+bool platform_register_for_barrier(void);
+
 #endif /* _SANDTRAP_PLATFORM_INTERNAL_H */

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -302,4 +304,9 @@ uint64_t platform_min_user_address(void)
 	if (addr < PLATFORM_PAGE_SIZE)
 		addr = PLATFORM_PAGE_SIZE;
 	return (addr + PLATFORM_PAGE_SIZE - 1) & -PLATFORM_PAGE_SIZE;
+}
+
+bool platform_register_for_barrier(void)
+{
+	return !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
 }

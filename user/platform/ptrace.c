@@ -175,18 +175,9 @@ static struct ptrace_platform *alloc_platform(void)
 	return p;
 }
 
-/*
- * The sentry's own threads take part in barriers as well. While there is but one of
- * them this costs nothing; later the kernel waits for all CPUs to go through RCU.
- */
-static bool register_for_barrier(void)
-{
-	return !syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
-}
-
 static int start(struct ptrace_platform *p)
 {
-	bool registered = register_for_barrier();
+	bool registered = platform_register_for_barrier();
 	int err;
 
 	err = platform_find_vdso(&p->base.vdso);

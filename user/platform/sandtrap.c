@@ -52,13 +52,6 @@ static uint32_t choose_spin(const struct sandtrap_platform *p, uint64_t spin_ns)
 						   p->info.out_max_spin_ns;
 }
 
-/* Stub processes register as well: see sandtrap_stub.c. */
-static bool register_barrier(void)
-{
-	return !syscall(SYS_membarrier,
-			MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
-}
-
 static int global_memory_barrier(struct platform *p)
 {
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) ?
@@ -156,7 +149,7 @@ static int setup(struct sandtrap_platform *p,
 	if (err)
 		return err;
 	cpuid_fault = p->info.out_features & SANDTRAP_FEATURE_CPUID_FAULTING;
-	base->have_global_memory_barrier = register_barrier();
+	base->have_global_memory_barrier = platform_register_for_barrier();
 	err = stub_template_start(&p->stubs, &base->vdso, cpuid_fault);
 	if (err)
 		return err;

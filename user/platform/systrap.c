@@ -182,6 +182,7 @@ static int start(struct systrap_platform *p, const struct platform_options *opts
 {
 	const struct tsc_sample before = sample_tsc();
 	unsigned int threads = THREADS_PER_CPU * count_cpus(p);
+	bool registered = platform_register_for_barrier();
 	int err;
 
 	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
@@ -213,7 +214,7 @@ static int start(struct systrap_platform *p, const struct platform_options *opts
 	p->base.min_user_address = platform_min_user_address();
 	p->base.max_user_address = SYSMSG_BASE;
 	p->base.concurrency_count = INT_MAX;
-	if (syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0))
+	if (!registered)
 		p->base.have_global_memory_barrier = false;
 	set_spinning(p, opts, &before);
 	return 0;

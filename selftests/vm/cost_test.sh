@@ -54,8 +54,8 @@ measure()
 one_cpu_limit()
 {
 	case $1 in
-	6.1) echo 30 ;;
-	*) echo 34 ;;
+	6.1) echo 25 ;;
+	*) echo 30 ;;
 	esac
 }
 

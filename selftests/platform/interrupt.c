@@ -92,16 +92,30 @@ struct interrupter {
 	pthread_t thread;
 	struct platform_context *ctx;
 	long delay_us;
+	atomic_ullong *word; /* that the program counts in; NULL: do not wait */
+	uint64_t from;
 	atomic_bool stop;
 	atomic_long sent;
 	atomic_llong sent_at;
 };
 
+#define DEADLINE_NS 10000000000ll
+
+/* Until the program has done something; the interrupt comes in the end anyhow. */
+static void await_program(struct interrupter *in)
+{
+	const int64_t deadline = bench_now_ns() + DEADLINE_NS;
+
+	while (in->word && *in->word <= in->from && bench_now_ns() < deadline)
+		sched_yield();
+	bench_sleep_us(in->delay_us);
+}
+
 static void *interrupt_once(void *arg)
 {
 	struct interrupter *in = arg;
 
-	bench_sleep_us(in->delay_us);
+	await_program(in);
 	in->sent_at = bench_now_ns();
 	in->sent++;
 	context_interrupt(in->ctx);
@@ -112,7 +126,7 @@ static void *preempt_once(void *arg)
 {
 	struct interrupter *in = arg;
 
-	bench_sleep_us(in->delay_us);
+	await_program(in);
 	context_preempt(in->ctx);
 	return NULL;
 }
@@ -134,12 +148,14 @@ static void *interrupt_often(void *arg)
 TEST_F(interrupt, during_the_switch)
 {
 	struct bench *b = &self->b;
-	struct interrupter in = { .ctx = b->ctx, .delay_us = 20000 };
+	struct interrupter in = { .ctx = b->ctx, .word = (atomic_ullong *)b->data };
 	uint64_t rounds = 0;
 	int i;
 
 	BENCH_LOAD(b, prog_spin);
 	for (i = 0; i < 10; i++) {
+		in.from = rounds;
+		in.delay_us = i * 500;
 		ASSERT_EQ(0, pthread_create(&in.thread, NULL, interrupt_once, &in));
 		EXPECT_INTERRUPT(b);
 		EXPECT_GT(LATENCY_LIMIT_NS, bench_now_ns() - in.sent_at);
@@ -173,13 +189,13 @@ TEST_F(interrupt, registers_survive)
 	EXPECT_EQ(0x3333, b->regs->rdx);
 }
 
-/* Switches until @rounds rounds were seen; all must come, in order. */
+/* Switches until @rounds rounds, and an interrupt, were seen; all come in order. */
 static void run_storm(struct __test_metadata *_metadata, struct bench *b, uint64_t rounds,
 		      int kind, long *interrupts)
 {
 	uint64_t seen = 0;
 
-	while (seen < rounds) {
+	while (seen < rounds || !*interrupts) {
 		ASSERT_EQ(0, bench_switch(b));
 		if (b->ev.kind == PLATFORM_INTERRUPT) {
 			++*interrupts;
@@ -428,7 +444,7 @@ TEST_F(interrupt, preempt_without_a_switch_is_nothing)
 TEST_F(interrupt, preempt_during_the_switch)
 {
 	struct bench *b = &self->b;
-	struct interrupter in = { .ctx = b->ctx, .delay_us = 20000 };
+	struct interrupter in = { .ctx = b->ctx, .word = (atomic_ullong *)b->data };
 
 	BENCH_LOAD(b, prog_spin);
 	ASSERT_EQ(0, pthread_create(&in.thread, NULL, preempt_once, &in));
@@ -526,7 +542,7 @@ TEST_F(interrupt, host_signals_do_not_disturb)
 	sigaction(SIGUSR1, &sa, NULL);
 	BENCH_LOAD(b, prog_count);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_often, &in));
-	for (seen = 1; seen <= STORM_SYSCALLS; seen++) {
+	for (seen = 1; seen <= STORM_SYSCALLS || !in.sent; seen++) {
 		ASSERT_EQ(0, bench_run(b));
 		ASSERT_EQ(PLATFORM_SYSCALL, b->ev.kind);
 		ASSERT_EQ(seen, b->regs->rbx);

@@ -6,7 +6,7 @@
 # Runs it natively first (the test itself must be right), then on the systrap platform
 # with patching and without. TORTURE_SECONDS says for how long with patching; by
 # default a minute where TORTURE_COUNT asks for a run at length (make torture), else
-# 5 s, or 10 s in the emulated machine. timeout: 400
+# 5 s, or 10 s in the emulated machine. timeout: 600
 
 set -u
 
@@ -40,7 +40,7 @@ run()
 	local name=$1 time=$2 status=0
 	shift 2
 
-	timeout -k 5 $((time + 60)) "$@" "$program" "$time" >"$log" 2>&1 </dev/null || status=$?
+	timeout -k 5 $((time + 120)) "$@" "$program" "$time" >"$log" 2>&1 </dev/null || status=$?
 	sed 's/^/# /' "$log"
 	[ "$status" = 0 ] || echo "# exit status $status after at most $time s"
 	result "$status" "$name"

@@ -27,19 +27,17 @@ static int new_context(struct platform *base, struct platform_context **out)
 {
 	struct ptrace_platform *p = to_platform(base);
 	struct ptrace_context *ctx;
-	void *xstate;
 
 	ctx = calloc(1, sizeof(*ctx));
 	if (!ctx)
 		return -ENOMEM;
-	if (posix_memalign(&xstate, XSTATE_ALIGN, p->xstate_size)) {
+	ctx->base.state.xstate = xstate_alloc(p->xstate_size);
+	if (!ctx->base.state.xstate) {
 		free(ctx);
 		return -ENOMEM;
 	}
-	xstate_init(xstate, p->xstate_size);
 	ctx->base.platform = base;
 	ctx->base.state.regs = &ctx->regs;
-	ctx->base.state.xstate = xstate;
 	ctx->base.state.xstate_size = p->xstate_size;
 	ctx->xstate_valid = true;
 	ctx->xstate_dirty = true;

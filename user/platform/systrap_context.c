@@ -43,19 +43,17 @@ int systrap_new_context(struct platform *base, struct platform_context **out)
 {
 	struct systrap_platform *p = to_systrap(base);
 	struct systrap_context *ctx;
-	void *xstate;
 
 	ctx = calloc(1, sizeof(*ctx));
 	if (!ctx)
 		return -ENOMEM;
-	if (posix_memalign(&xstate, XSTATE_ALIGN, p->xstate_size)) {
+	ctx->base.state.xstate = xstate_alloc(p->xstate_size);
+	if (!ctx->base.state.xstate) {
 		free(ctx);
 		return -ENOMEM;
 	}
-	xstate_init(xstate, p->xstate_size);
 	ctx->base.platform = base;
 	ctx->base.state.regs = &ctx->regs;
-	ctx->base.state.xstate = xstate;
 	ctx->base.state.xstate_size = p->xstate_size;
 	ctx->full = true;
 	ctx->dirty = true;

@@ -2,6 +2,7 @@
 /*
  * xstate.c - FPU and vector state in the standard XSAVE format
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "xstate.h"
@@ -19,17 +20,22 @@
 /* Where the mask is zero: no denormals-are-zero bit. All CPUs with AVX have it. */
 #define MXCSR_VALID 0xffffu
 
-void xstate_init(void *xstate, size_t size)
+void *xstate_alloc(size_t size)
 {
 	const uint16_t fcw = INITIAL_FCW;
 	const uint32_t mxcsr = INITIAL_MXCSR;
 	const uint64_t features = XFEATURES_FP_SSE;
-	char *image = xstate;
+	void *xstate;
+	char *image;
 
+	if (posix_memalign(&xstate, XSTATE_ALIGN, size))
+		return NULL;
+	image = xstate;
 	memset(image, 0, size);
 	memcpy(image + FCW_OFFSET, &fcw, sizeof(fcw));
 	memcpy(image + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
 	memcpy(image + HEADER_OFFSET, &features, sizeof(features));
+	return xstate;
 }
 
 bool xstate_is_valid(const void *xstate, uint64_t features)

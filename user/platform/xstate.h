@@ -20,11 +20,12 @@
 #define XSTATE_SW_RESERVED_SIZE 48
 
 /**
- * xstate_init() - the state of a new program
- * @xstate: image of @size bytes; complete, so that it can be looked at
- * @size: bytes
+ * xstate_alloc() - the state of a new program
+ * @size: bytes of its image, which is complete, so that it can be looked at
+ *
+ * Return: the image, for free(); NULL without memory.
  */
-void xstate_init(void *xstate, size_t size);
+void *xstate_alloc(size_t size);
 
 /**
  * xstate_is_valid() - would XRSTOR take it?

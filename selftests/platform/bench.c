@@ -8,6 +8,7 @@
 #include <cpuid.h>
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,4 +390,16 @@ void bench_sleep_us(long us)
 	const struct timespec ts = { us / 1000000, us % 1000000 * 1000 };
 
 	nanosleep(&ts, NULL);
+}
+
+void *bench_interrupt_forever(void *arg)
+{
+	struct bench *b = arg;
+
+	for (;;) {
+		context_interrupt(b->ctx);
+		pthread_testcancel();
+		bench_sleep_us(2000);
+	}
+	return NULL;
 }

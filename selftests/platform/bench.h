@@ -144,4 +144,10 @@ uint64_t bench_random(uint64_t *state);
 int64_t bench_now_ns(void);
 void bench_sleep_us(long us);
 
+/*
+ * A thread, until it is cancelled: interrupts the context of the bench it is given.
+ * Should there be a loop in a program, that ends it.
+ */
+void *bench_interrupt_forever(void *bench);
+
 #endif /* _SELFTESTS_PLATFORM_BENCH_H */

@@ -298,18 +298,6 @@ static int wander(struct bench *b)
 	return err;
 }
 
-static void *interrupt_forever(void *arg)
-{
-	struct bench *b = arg;
-
-	for (;;) {
-		context_interrupt(b->ctx);
-		pthread_testcancel();
-		bench_sleep_us(2000);
-	}
-	return NULL;
-}
-
 static void jump_everywhere(struct __test_metadata *_metadata, struct bench *b, int fd,
 			    uint64_t start, uint64_t end, uint64_t step)
 {
@@ -317,7 +305,7 @@ static void jump_everywhere(struct __test_metadata *_metadata, struct bench *b, 
 	uint64_t at;
 
 	/* Should there be a loop in it, interrupts end that round. */
-	ASSERT_EQ(0, pthread_create(&guard, NULL, interrupt_forever, b));
+	ASSERT_EQ(0, pthread_create(&guard, NULL, bench_interrupt_forever, b));
 	for (at = start; at < end; at += step) {
 		try(b, fd, NR_WRITE_64);
 		b->regs->rip = at;

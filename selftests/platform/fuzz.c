@@ -43,19 +43,6 @@ FIXTURE(fuzz) {
 SUITE_VARIANTS(fuzz)
 SUITE_STORM_VARIANTS(fuzz);
 
-/* Should there be a loop in a program, interrupts end it. */
-static void *interrupt_forever(void *arg)
-{
-	struct bench *b = arg;
-
-	for (;;) {
-		context_interrupt(b->ctx);
-		pthread_testcancel();
-		bench_sleep_us(2000);
-	}
-	return NULL;
-}
-
 FIXTURE_SETUP(fuzz)
 {
 	SUITE_SKIP_UNLESS_POSSIBLE(variant->platform);
@@ -68,7 +55,7 @@ FIXTURE_SETUP(fuzz)
 	self->maps = malloc(MAPS_SIZE);
 	ASSERT_NE(NULL, self->maps);
 	self->seed = 0x9e3779b97f4a7c15;
-	ASSERT_EQ(0, pthread_create(&self->guard, NULL, interrupt_forever, &self->b));
+	ASSERT_EQ(0, pthread_create(&self->guard, NULL, bench_interrupt_forever, &self->b));
 	self->guarded = true;
 }
 

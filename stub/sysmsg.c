@@ -21,6 +21,7 @@
 #include "stub/sysmsg.h"
 
 #define TRAP_GP 13
+#define EFLAGS_RF 0x10000
 #define USER_CS 0x33
 #define USER_SS 0x2b
 
@@ -230,11 +231,34 @@ static bool is_unusual(const siginfo_t *info, const struct sigcontext *regs)
 	       (uint32_t)info->si_syscall != (uint32_t)regs->rax;
 }
 
+/*
+ * The kernel drops the signal of a system call while another SIGSYS, one from
+ * outside, is on its way to the thread, which then finds itself behind a system
+ * call that nobody has made. That is the difference to a thread that has just
+ * been resumed there: RF, set on every way back, lasts until an instruction has
+ * been executed.
+ */
+static bool is_lost_syscall(int sig, const struct sigcontext *regs)
+{
+	return sig == SIGSYS && !(regs->eflags & EFLAGS_RF) && regs->rcx == regs->rip &&
+	       regs->r11 == regs->eflags;
+}
+
+/* RF in the registers of these signals can only be what was set on the way back. */
+static void hide_resume_flag(int sig, struct sigcontext *regs)
+{
+	if (sig != SIGSYS && sig != SIGCHLD)
+		return;
+	regs->eflags &= ~(uint64_t)EFLAGS_RF;
+	if (sig == SIGSYS && regs->rcx == regs->rip)
+		regs->r11 &= ~(uint64_t)EFLAGS_RF;
+}
+
 static uint32_t find_hints(int sig, const siginfo_t *info, const struct sysmsg_thread_context *tc,
 			   const struct sigcontext *regs)
 {
 	if (sig == SIGSYS)
-		return is_unusual(info, regs) ? SYSMSG_HINT_UNUSUAL : 0;
+		return info->si_code > 0 && is_unusual(info, regs) ? SYSMSG_HINT_UNUSUAL : 0;
 	return is_cpuid(tc, regs) ? SYSMSG_HINT_CPUID : 0;
 }
 
@@ -248,7 +272,7 @@ static uint32_t classify(int sig, const siginfo_t *info, struct sysmsg_thread_co
 		return is_interrupt(tc, regs) ? SYSMSG_CONTEXT_FAULT : SYSMSG_CONTEXT_NONE;
 	/* Only the kernel's own have a positive code. */
 	if (info->si_code <= 0)
-		return SYSMSG_CONTEXT_NONE;
+		return is_lost_syscall(sig, regs) ? SYSMSG_CONTEXT_SYSCALL : SYSMSG_CONTEXT_NONE;
 	if (sig == SIGSYS)
 		return tc->options & SYSMSG_OPTION_PATCH ?
 		       SYSMSG_CONTEXT_SYSCALL_CAN_BE_PATCHED : SYSMSG_CONTEXT_SYSCALL;
@@ -275,6 +299,7 @@ void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc)
 	state = classify(sig, info, tc, regs);
 	if (state == SYSMSG_CONTEXT_NONE)
 		return;
+	hide_resume_flag(sig, regs);
 	tell_sentry(tc, state, (uintptr_t)uc & (SYSMSG_AREA_SIZE - 1),
 		    find_hints(sig, info, tc, regs));
 
@@ -285,6 +310,7 @@ void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc)
 	regs->cs = USER_CS;
 	regs->gs = regs->fs = 0;
 	regs->ss = USER_SS;
+	regs->eflags |= EFLAGS_RF;
 	load_bases(tc, resume);
 	*thread_state(tc) = SYSMSG_THREAD_NONE;
 }

@@ -91,6 +91,20 @@ struct file *socket_fd_get(struct task *t, int fd, long *err)
 	return NULL;
 }
 
+long socket_call(struct task *t, const uint64_t *args,
+		 long (*call)(struct task *t, struct file *f, const uint64_t *args))
+{
+	struct file *f;
+	long ret;
+
+	f = socket_fd_get(t, (int)args[0], &ret);
+	if (!f)
+		return ret;
+	ret = call(t, f, args);
+	file_put(f);
+	return ret;
+}
+
 static ssize_t do_send(struct task *t, struct file *f, struct message *m)
 {
 	struct socket *s = f->priv;
@@ -254,17 +268,14 @@ static long send_one(struct task *t, struct file *f, uint64_t addr, int flags)
 	return ret;
 }
 
+static long do_sendmsg(struct task *t, struct file *f, const uint64_t *args)
+{
+	return send_one(t, f, args[1], (int)args[2]);
+}
+
 long sys_sendmsg(struct task *t, const uint64_t *args)
 {
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	ret = send_one(t, f, args[1], (int)args[2]);
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_sendmsg);
 }
 
 /**
@@ -400,17 +411,14 @@ static long recv_one(struct task *t, struct file *f, uint64_t addr, int flags)
 	return ret;
 }
 
+static long do_recvmsg(struct task *t, struct file *f, const uint64_t *args)
+{
+	return recv_one(t, f, args[1], (int)args[2]);
+}
+
 long sys_recvmsg(struct task *t, const uint64_t *args)
 {
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	ret = recv_one(t, f, args[1], (int)args[2]);
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_recvmsg);
 }
 
 /* sendmmsg, recvmmsg */

@@ -318,9 +318,9 @@ static int get_groups(struct task *t, const uint64_t *args, uint32_t room)
 	return copy_to_user(t, args[3], c->groups, len);
 }
 
-static long do_getsockopt(struct task *t, struct socket *s,
-			  const uint64_t *args)
+static long do_getsockopt(struct task *t, struct file *f, const uint64_t *args)
 {
+	struct socket *s = f->priv;
 	struct value v;
 	uint32_t room;
 	int err;
@@ -343,15 +343,7 @@ static long do_getsockopt(struct task *t, struct socket *s,
 
 long sys_getsockopt(struct task *t, const uint64_t *args)
 {
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	ret = do_getsockopt(t, f->priv, args);
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_getsockopt);
 }
 
 /* setsockopt */
@@ -506,9 +498,9 @@ static int get_int(struct task *t, int level, uint64_t addr, size_t len,
 	return 0;
 }
 
-static long do_setsockopt(struct task *t, struct socket *s,
-			  const uint64_t *args)
+static long do_setsockopt(struct task *t, struct file *f, const uint64_t *args)
 {
+	struct socket *s = f->priv;
 	int level = (int)args[1], name = (int)args[2], v, err;
 	size_t len = (size_t)args[4];
 
@@ -538,13 +530,5 @@ static long do_setsockopt(struct task *t, struct socket *s,
 
 long sys_setsockopt(struct task *t, const uint64_t *args)
 {
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	ret = do_setsockopt(t, f->priv, args);
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_setsockopt);
 }

@@ -84,38 +84,31 @@ long sys_socketpair(struct task *t, const uint64_t *args)
 	return err ? err : install_pair(t, pair, type, args[3]);
 }
 
+static long do_bind(struct task *t, struct file *f, const uint64_t *args)
+{
+	struct socket *s = f->priv;
+	struct address a;
+	int err;
+
+	err = address_import(t, &a, args[1], (int)args[2]);
+	return err ? err : s->ops->bind(t, s, &a);
+}
+
 long sys_bind(struct task *t, const uint64_t *args)
 {
-	struct address a;
-	struct socket *s;
-	struct file *f;
-	long ret;
+	return socket_call(t, args, do_bind);
+}
 
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	s = f->priv;
-	ret = address_import(t, &a, args[1], (int)args[2]);
-	if (!ret)
-		ret = s->ops->bind(t, s, &a);
-	file_put(f);
-	return ret;
+static long do_listen(struct task *t, struct file *f, const uint64_t *args)
+{
+	struct socket *s = f->priv;
+
+	return s->ops->listen ? s->ops->listen(t, s, (int)args[1]) : -EOPNOTSUPP;
 }
 
 long sys_listen(struct task *t, const uint64_t *args)
 {
-	struct socket *s;
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	s = f->priv;
-	ret = s->ops->listen ? s->ops->listen(t, s, (int)args[1]) :
-			       -EOPNOTSUPP;
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_listen);
 }
 
 static long accept_install(struct task *t, struct socket *child,
@@ -164,72 +157,70 @@ long sys_accept4(struct task *t, const uint64_t *args)
 	return do_accept(t, args, (int)args[3]);
 }
 
+static long do_connect(struct task *t, struct file *f, const uint64_t *args)
+{
+	struct socket *s = f->priv;
+	struct address a;
+	int err;
+
+	err = address_import(t, &a, args[1], (int)args[2]);
+	if (err)
+		return err;
+	if (a.len < (socklen_t)sizeof(a.sa.sa_family))
+		return -EINVAL;
+	return s->ops->connect(t, s, &a, file_nonblock(f));
+}
+
 long sys_connect(struct task *t, const uint64_t *args)
 {
-	struct address a;
-	struct socket *s;
-	struct file *f;
-	long ret;
+	return socket_call(t, args, do_connect);
+}
 
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	s = f->priv;
-	ret = address_import(t, &a, args[1], (int)args[2]);
-	if (!ret && a.len < (socklen_t)sizeof(a.sa.sa_family))
-		ret = -EINVAL;
-	if (!ret)
-		ret = s->ops->connect(t, s, &a, file_nonblock(f));
-	file_put(f);
-	return ret;
+static long do_shutdown(struct task *t, struct file *f, const uint64_t *args)
+{
+	/* SHUT_RD, SHUT_WR and SHUT_RDWR are 0, 1 and 2. */
+	unsigned int how = (unsigned int)args[1] + 1;
+	struct socket *s = f->priv;
+
+	(void)t;
+	if (how < 1 || how > SHUT_BOTH)
+		return -EINVAL;
+	return s->ops->shutdown ? s->ops->shutdown(s, how) : -EOPNOTSUPP;
 }
 
 long sys_shutdown(struct task *t, const uint64_t *args)
 {
-	/* SHUT_RD, SHUT_WR and SHUT_RDWR are 0, 1 and 2. */
-	unsigned int how = (unsigned int)args[1] + 1;
-	struct socket *s;
-	struct file *f;
-	long ret;
-
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	s = f->priv;
-	ret = -EINVAL;
-	if (how >= 1 && how <= SHUT_BOTH)
-		ret = s->ops->shutdown ? s->ops->shutdown(s, how) :
-					 -EOPNOTSUPP;
-	file_put(f);
-	return ret;
+	return socket_call(t, args, do_shutdown);
 }
 
-static long do_getname(struct task *t, const uint64_t *args, bool peer)
+static long get_name(struct task *t, struct file *f, const uint64_t *args, bool peer)
 {
+	struct socket *s = f->priv;
 	struct address a;
-	struct socket *s;
-	struct file *f;
-	long ret;
+	int err;
 
-	f = socket_fd_get(t, (int)args[0], &ret);
-	if (!f)
-		return ret;
-	s = f->priv;
-	ret = s->ops->name(s, peer, &a);
-	if (!ret)
-		ret = address_export(t, &a, args[1], args[2]);
-	file_put(f);
-	return ret;
+	err = s->ops->name(s, peer, &a);
+	return err ? err : address_export(t, &a, args[1], args[2]);
+}
+
+static long do_getsockname(struct task *t, struct file *f, const uint64_t *args)
+{
+	return get_name(t, f, args, false);
+}
+
+static long do_getpeername(struct task *t, struct file *f, const uint64_t *args)
+{
+	return get_name(t, f, args, true);
 }
 
 long sys_getsockname(struct task *t, const uint64_t *args)
 {
-	return do_getname(t, args, false);
+	return socket_call(t, args, do_getsockname);
 }
 
 long sys_getpeername(struct task *t, const uint64_t *args)
 {
-	return do_getname(t, args, true);
+	return socket_call(t, args, do_getpeername);
 }
 
 /* addresses */

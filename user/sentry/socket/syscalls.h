@@ -13,6 +13,10 @@ struct task;
 /* The file of a descriptor that is a socket, a reference; or NULL and *err. */
 struct file *socket_fd_get(struct task *t, int fd, long *err);
 
+/* Calls @call with the socket of descriptor args[0]; its result, -EBADF or -ENOTSOCK. */
+long socket_call(struct task *t, const uint64_t *args,
+		 long (*call)(struct task *t, struct file *f, const uint64_t *args));
+
 #define SOCKET_SYSCALL(_name) \
 	long sys_##_name(struct task *t, const uint64_t *args)
 

@@ -9,7 +9,7 @@
 for part in create stream waiting names dgram seqpacket rights creds cycles; do
 	same_as_native "unix_$part" "$progs/unix_sockets" "$part"
 done
-for part in tcp tcp_connect reuse udp options epoll traffic wakes netlink; do
+for part in tcp tcp_connect reuse udp udp_disconnect options epoll traffic wakes netlink; do
 	same_as_native "net_$part" "$progs/net_sockets" "$part"
 done
 
@@ -19,6 +19,11 @@ for seed in 1 2; do
 done
 
 need python python3 || finish
+
+# Connects one datagram socket to addresses of both kinds, one after the other.
+expect getaddrinfo 0 python3 -c '
+import socket
+print(sorted({a[4][0] for a in socket.getaddrinfo(None, 80)}))'
 
 same_as_native asyncio python3 -c '
 import asyncio

@@ -276,6 +276,37 @@ static void test_udp(void)
 	show_recv("shut", s, 20, 0);
 }
 
+static void show_name(const char *what, int fd)
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+
+	getsockname(fd, (void *)&a, &len);
+	printf("%s: %s, %s port\n", what, inet_ntoa(a.sin_addr), a.sin_port ? "a" : "no");
+}
+
+/* What bind() gave lasts; what connect() chose goes with the connection. */
+static void test_udp_disconnect(void)
+{
+	struct sockaddr_in to = in_addr_of(INADDR_LOOPBACK, 9), own = in_addr_of(0x7f000002, 0);
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int i, s;
+
+	for (i = 0; i < 2; i++) {
+		s = socket(AF_INET, SOCK_DGRAM, 0);
+		if (i)
+			show("bind", bind(s, (void *)&own, sizeof(own)));
+		show_name("new", s);
+		show("connect", connect(s, (void *)&to, sizeof(to)));
+		show_name("connected", s);
+		show("disconnect", connect(s, &none, sizeof(none)));
+		show_name("disconnected", s);
+		show("connect", connect(s, (void *)&to, sizeof(to)));
+		show_name("connected", s);
+		close(s);
+	}
+}
+
 static void test_options(void)
 {
 	static const struct { int level, name; const char *text; } o[] = {
@@ -505,6 +536,7 @@ static const struct part parts[] = {
 	{ "tcp_connect", test_tcp_connect },
 	{ "reuse", test_reuse },
 	{ "udp", test_udp },
+	{ "udp_disconnect", test_udp_disconnect },
 	{ "options", test_options },
 	{ "epoll", test_epoll },
 	{ "traffic", test_traffic },

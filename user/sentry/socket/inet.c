@@ -252,7 +252,12 @@ int inet_bind(struct task *t, struct socket *s, const struct address *a)
 		return -EADDRNOTAVAIL;
 	if (n.port && n.port < UNPRIVILEGED_FIRST && t->cred.euid)
 		return -EACCES;
-	return bind_name(s, &n);
+	err = bind_name(s, &n);
+	if (!err) {
+		s->chose_ip = !inet_is_any(&n.ip);
+		s->chose_port = n.port;
+	}
+	return err;
 }
 
 int inet_autobind(struct socket *s)
@@ -264,6 +269,8 @@ int inet_autobind(struct socket *s)
 		any.ip = v4_mapped(INADDR_ANY);
 	if (s->bound)
 		return 0;
+	if (s->chose_ip)
+		any.ip = s->local.ip;
 	err = bind_name(s, &any);
 	/* Another thread may have been faster. */
 	return err == -EINVAL && s->bound ? 0 : err;
@@ -276,6 +283,17 @@ void inet_unbind(struct socket *s)
 		LIST_REMOVE(s, name_link);
 	s->bound = false;
 	pthread_mutex_unlock(&s->net->lock);
+}
+
+void inet_reset_local_locked(struct socket *s)
+{
+	if (!s->chose_ip)
+		s->local.ip = in6addr_any;
+	if (!s->bound || s->chose_port)
+		return;
+	LIST_REMOVE(s, name_link);
+	s->bound = false;
+	s->local.port = 0;
 }
 
 /* who gets it */

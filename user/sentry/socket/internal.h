@@ -156,6 +156,7 @@ TAILQ_HEAD(socket_queue, socket);
  * @space_waiter: on @peer's space_wait while @space_waiting: messages
  * @local, @remote: inet: names; port 0: none
  * @bound: inet: in net.ports
+ * @chose_ip, @chose_port: inet: bind() gave it, so disconnecting keeps it
  * @connect_told: TCP: connect() has said that it is connected
  * @port_id: netlink
  * @flight: times its file is in flight, if that is > 0; under net.flight_lock
@@ -202,7 +203,7 @@ struct socket {
 	bool space_waiting;
 
 	struct inet_name local, remote;
-	bool bound, connect_told;
+	bool bound, chose_ip, chose_port, connect_told;
 	uint32_t port_id;
 
 	unsigned int flight;
@@ -521,6 +522,8 @@ int inet_bind(struct task *t, struct socket *s, const struct address *a);
 /* A port of its own, if it has none: 0 or -EADDRINUSE. Under no lock. */
 int inet_autobind(struct socket *s);
 void inet_unbind(struct socket *s);
+/* Gives up what bind() did not ask for; under net.lock and the socket's lock. */
+void inet_reset_local_locked(struct socket *s);
 int inet_get_name(struct socket *s, bool peer, struct address *out);
 /* Where a packet to @to goes: 0 and the address itself, or -ENETUNREACH. */
 int inet_route(struct inet_name *to);

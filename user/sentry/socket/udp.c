@@ -11,10 +11,13 @@
 
 static int udp_disconnect(struct socket *s)
 {
+	pthread_mutex_lock(&s->net->lock);
 	pthread_mutex_lock(&s->lock);
 	memset(&s->remote, 0, sizeof(s->remote));
 	atomic_store(&s->state, SOCKET_NEW);
+	inet_reset_local_locked(s);
 	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->net->lock);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ holds()
 			without = cost["without-module"]; native = cost["native"]
 			sandtrap = cost["sandtrap"]; ptrace = cost["ptrace"]
 			exit !('"$2"')
-		}' "$work/raw"
+		}' "$work/$kernel"
 }
 
 # test_that NAME MACHINE CONDITION
@@ -38,15 +38,16 @@ test_that()
 	else
 		failures=$((failures + 1))
 		echo "not ok $number cost.$kernel.$1"
-		grep " $2 " "$work/raw" | sed 's/^/# got /'
+		grep " $2 " "$work/$kernel" | sed 's/^/# got /'
 	fi
 }
 
+# measure KERNEL MACHINE
 measure()
 {
-	MACHINES=$1 KERNELS=$kernel "$here/../bench/run" --raw 2>"$work/stderr" | tee -a "$work/raw" |
+	MACHINES=$2 KERNELS=$1 "$here/../bench/run" --raw 2>"$work/$1.stderr" | tee -a "$work/$1" |
 		sed 's/^/# /'
-	sed 's/^/# /' "$work/stderr"
+	sed 's/^/# /' "$work/$1.stderr"
 }
 
 # What one CPU may cost, in native calls. 6.12's scheduler executes more
@@ -61,13 +62,17 @@ one_cpu_limit()
 
 two_cpus='native > 0 && sandtrap > 0 && sandtrap <= 6 * native'
 echo "TAP version 13"
-for kernel in ${KERNELS:-6.1 6.12}; do
-	: > "$work/raw"
-	measure icount
+kernels=${KERNELS:-6.1 6.12}
+# Instructions are the same however busy this machine is.
+for kernel in $kernels; do
+	measure "$kernel" icount &
+done
+wait
+for kernel in $kernels; do
 	# Two threads that spin on each other need two CPUs here: on a machine that is
 	# busy with something else, the lowest cost of some runs comes nearest.
 	for _ in 1 2 3 4 5 6; do
-		measure smp2
+		measure "$kernel" smp2
 		! holds smp2 "$two_cpus" || break
 	done
 	test_that other_tasks_execute_not_one_instruction_more icount \

@@ -55,8 +55,9 @@
  *
  * Arguments are patterns (fnmatch) on FIXTURE.CHECK; without any, all are run.
  * SANDTRAP_PLATFORMS is a list of platforms to run them on; SANDTRAP_STORM=no
- * leaves the storms out, =only everything else. PLATFORM names the platform that
- * must work; others are skipped where the machine lacks something they need.
+ * leaves the storms out, =only everything else, and a list of platforms says whose
+ * storms are run. PLATFORM names the platform that must work; others are skipped
+ * where the machine lacks something they need.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -154,7 +155,9 @@ static bool wants_variant(const char *name)
 	snprintf(platform, sizeof(platform), "%.*s", (int)(suffix ? suffix - name : 63), name);
 	if (platforms && !listed(platforms, platform))
 		return false;
-	return !storm || !strcmp(storm, suffix ? "only" : "no");
+	if (!storm)
+		return true;
+	return suffix ? !strcmp(storm, "only") || listed(storm, platform) : strcmp(storm, "only");
 }
 
 static bool wants_test(char **patterns, const char *fixture, const char *test)

@@ -15,6 +15,7 @@
 
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/msr.h>
 
 /* ftrace: where a hooked function continues, and its arguments. */
 
@@ -36,6 +37,11 @@
 #define SANDTRAP_FTRACE_SAVE_REGS 0
 #else
 #define SANDTRAP_FTRACE_SAVE_REGS FTRACE_OPS_FL_SAVE_REGS
+#endif
+
+/* With LASS a call of the vsyscall page is a #GP, which 6.19 emulates as well. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#define SANDTRAP_VSYSCALL_GP
 #endif
 
 /* ptrace can get and set the syscall user dispatch of a task since 6.4. */
@@ -66,15 +72,48 @@ static inline long sandtrap_get_page(struct mm_struct *mm, unsigned long addr,
 #endif
 }
 
-/* The FPU state of a task stopped being part of its thread_struct in 6.16. */
+/* The writer of a 64-bit MSR got another name in 6.16. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define wrmsrq(msr, value) wrmsrl(msr, value)
+#endif
+
+/*
+ * The FPU state of a task stopped being part of its thread_struct in 6.16. It lies
+ * behind the task; the function that finds it where the FPU is debugged is not
+ * exported.
+ */
 static inline struct fpu *sandtrap_current_fpu(void)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
-	return x86_task_fpu(current);
+	return (void *)current + sizeof(*current);
 #else
 	return &current->thread.fpu;
 #endif
 }
+
+/*
+ * Since 6.19 the modules of KVM alone may link with these: compat.c finds them.
+ * Callers write what they would write for a kernel before that.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#include <linux/static_call.h>
+
+DECLARE_STATIC_CALL(sandtrap_current_save_fsgs, current_save_fsgs);
+DECLARE_STATIC_CALL(sandtrap_fpu_to_uabi, fpu_copy_guest_fpstate_to_uabi);
+DECLARE_STATIC_CALL(sandtrap_fpu_from_uabi, fpu_copy_uabi_to_guest_fpstate);
+#define current_save_fsgs() static_call(sandtrap_current_save_fsgs)()
+#define fpu_copy_guest_fpstate_to_uabi(...) \
+	static_call(sandtrap_fpu_to_uabi)(__VA_ARGS__)
+#define fpu_copy_uabi_to_guest_fpstate(...) \
+	static_call(sandtrap_fpu_from_uabi)(__VA_ARGS__)
+
+int sandtrap_compat_init(void);
+#else
+static inline int sandtrap_compat_init(void)
+{
+	return 0;
+}
+#endif
 
 /* The address of the caller's rseq area is in a structure of its own since 6.19. */
 static inline bool sandtrap_has_rseq(void)
@@ -85,6 +124,26 @@ static inline bool sandtrap_has_rseq(void)
 	return current->rseq.usrptr;
 #else
 	return current->rseq;
+#endif
+}
+
+/* In 7.2 the lists of futexes that the caller holds are in a structure. */
+static inline bool sandtrap_has_robust_list(void)
+{
+#ifndef CONFIG_FUTEX
+	return false;
+#else
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+#define SANDTRAP_FUTEX current->futex.
+#else
+#define SANDTRAP_FUTEX current->
+#endif
+#ifdef CONFIG_COMPAT
+	if (SANDTRAP_FUTEX compat_robust_list)
+		return true;
+#endif
+	return SANDTRAP_FUTEX robust_list;
+#undef SANDTRAP_FUTEX
 #endif
 }
 

@@ -10,6 +10,7 @@
  *   force_sig_info_to_task	a signal that the kernel forces on a task
  *   emulate_vsyscall		an execution fault in the vsyscall page: refused
  *				to our tasks, so it is a fault like any other
+ *				(two functions since 6.19: _pf and _gp)
  *
  *   syscall_user_dispatch_{get,set}_config	(since 6.4) ptrace looks at, or
  *				changes, the dispatch of a task: refused for ours
@@ -34,8 +35,7 @@
 /* kernel/signal.c, enum sig_handler: a handler of the task gets the signal. */
 #define HANDLER_CURRENT 0
 
-static bool refuse_vsyscall(unsigned long error_code, struct pt_regs *regs,
-			    unsigned long address)
+static bool refuse_vsyscall(void)
 {
 	return false;
 }
@@ -131,7 +131,12 @@ struct sandtrap_hook {
 static struct sandtrap_hook hooks[] = {
 	HOOK("syscall_user_dispatch", on_syscall),
 	HOOK("force_sig_info_to_task", on_force_sig),
+#ifdef SANDTRAP_VSYSCALL_GP
+	HOOK("emulate_vsyscall_pf", on_vsyscall),
+	HOOK("emulate_vsyscall_gp", on_vsyscall),
+#else
 	HOOK("emulate_vsyscall", on_vsyscall),
+#endif
 #ifdef SANDTRAP_PTRACE_SEES_DISPATCH
 	HOOK("syscall_user_dispatch_get_config", on_config),
 	HOOK("syscall_user_dispatch_set_config", on_config),

@@ -71,6 +71,9 @@ static int __init sandtrap_init(void)
 	if (sandtrap_context_size() > 1u << SANDTRAP_SLOT_SHIFT)
 		return -E2BIG;
 
+	err = sandtrap_compat_init();
+	if (err)
+		return err;
 	err = sandtrap_hooks_init();
 	if (err)
 		return err;

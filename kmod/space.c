@@ -265,15 +265,8 @@ static int find_stub(struct sandtrap_space *space)
  */
 bool sandtrap_task_is_bare(void)
 {
-#ifdef CONFIG_FUTEX
-	if (current->robust_list)
-		return false;
-#ifdef CONFIG_COMPAT
-	if (current->compat_robust_list)
-		return false;
-#endif
-#endif
-	return !current->clear_child_tid && !sandtrap_has_rseq();
+	return !current->clear_child_tid && !sandtrap_has_robust_list() &&
+	       !sandtrap_has_rseq();
 }
 
 static int become_server(struct sandtrap_space *space)

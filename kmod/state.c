@@ -124,11 +124,11 @@ static int segments_load(struct sandtrap_context *ctx)
 	loadsegment(fs, 0);
 	current->thread.fsindex = 0;
 	current->thread.fsbase = fs;
-	wrmsrl(MSR_FS_BASE, fs);
+	wrmsrq(MSR_FS_BASE, fs);
 	load_gs_index(0);
 	current->thread.gsindex = 0;
 	current->thread.gsbase = gs;
-	wrmsrl(MSR_KERNEL_GS_BASE, gs);
+	wrmsrq(MSR_KERNEL_GS_BASE, gs);
 	preempt_enable();
 	return 0;
 }

@@ -39,8 +39,11 @@ KERNEL_TOOL := KERNEL_DIR=$(KERNEL_DIR_ABS) scripts/kernel
 # KERNELS may hold full versions, series (6.12), or "all" for every supported series.
 KERNELS ?= $(shell $(KERNEL_TOOL) list)
 ifeq ($(strip $(KERNELS)),all)
-override KERNELS := $(shell $(KERNEL_TOOL) series)
+override KERNELS := $(shell $(KERNEL_TOOL) series all)
 endif
+# The kernels that were asked for, if any were: what is tested, and must be here.
+KERNELS_ASKED = $(if $(filter file,$(origin KERNELS)),,$(KERNELS))
+DEPS_ENV = KERNEL_DIR=$(KERNEL_DIR_ABS) KERNELS='$(KERNELS_ASKED)'
 KERNEL_VERSIONS := $(sort $(foreach k,$(KERNELS),$(or $(shell $(KERNEL_TOOL) resolve $(k)),missing-$(k))))
 KERNELS_MISSING := $(filter missing-%,$(KERNEL_VERSIONS))
 ifneq ($(KERNELS_MISSING),)
@@ -183,24 +186,24 @@ endif
 
 .PHONY: $(KERNELS_MISSING)
 $(KERNELS_MISSING): missing-%:
-	@echo 'module for kernel $* not built: no headers here; run "make deps"' >&2; exit 1
+	@echo 'module for kernel $* not built: no headers here; run "make deps KERNELS=$*"' >&2; exit 1
 
 $(BUILD)/kmod/%/sandtrap.ko: $(KMOD_SRCS)
-	$(call quiet,KBUILD,$@)mkdir -p $(@D)/uapi && \
+	+$(call quiet,KBUILD,$@)mkdir -p $(@D)/uapi && \
 	find $(@D) -xtype l -delete && \
 	cp -rs --remove-destination $(abspath kmod)/. $(@D)/ && \
 	cp -rs --remove-destination $(abspath uapi)/. $(@D)/uapi/ && \
-	$(MAKE) $(if $(Q),-s) --no-print-directory -C "$$($(KERNEL_TOOL) headers $*)" M=$(abspath $(@D)) \
+	MAKE=$(MAKE) $(KERNEL_TOOL) build $* $(abspath $(@D)) $(if $(Q),-s) --no-print-directory \
 		$(KMOD_FLAGS) modules && touch $@
 
 # ------------------------------------------------------------------ deps --
 
 .PHONY: deps need-deps
 deps:
-	@KERNEL_DIR=$(KERNEL_DIR_ABS) scripts/deps
+	@+$(DEPS_ENV) MAKE=$(MAKE) scripts/deps
 
 need-deps:
-	@KERNEL_DIR=$(KERNEL_DIR_ABS) scripts/deps --quiet
+	@+$(DEPS_ENV) MAKE=$(MAKE) scripts/deps --quiet
 
 # ------------------------------------------------------- running, testing --
 
@@ -221,7 +224,7 @@ shell-quote = '$(subst ','\'',$(1))'
 
 # deps may install what the parse of this file looked for: start over after it.
 check: need-deps
-	@+$(VM_ENV) MAKE=$(MAKE) selftests/run
+	@+$(VM_ENV) MAKE=$(MAKE) KERNELS='$(KERNELS_ASKED)' selftests/run
 
 checks:
 	@$(VM_ENV) CC=$(CC) scripts/checks
@@ -245,7 +248,7 @@ bench-markdown:
 
 torture: need-deps
 	@+$(MAKE) --no-print-directory all
-	@$(VM_ENV) selftests/run --torture
+	@$(VM_ENV) KERNELS='$(KERNELS_ASKED)' selftests/run --torture
 
 # --------------------------------------------------------------- install --
 
@@ -295,9 +298,10 @@ help:
 	@echo 'kmod lib sandrun tests progs   one part of it'
 	@echo 'deps                   install missing Debian packages, fetch missing kernels'
 	@echo 'demo                   a real bash script in the sandbox, and which platform ran it'
-	@echo 'check                  all tests, on the host and in the VM on every supported kernel'
+	@echo 'check                  all tests, on the host and in the VM on 6.1 and 6.12 (KERNELS=all: 7.2, too)'
 	@echo 'checks                 the static checks alone'
-	@echo 'vm CMD=...             run a command in the VM (KERNEL= SMP= ICOUNT=1 TIMEOUT= MEM= NO_MODULE=1)'
+	@echo 'vm CMD=...             run a command in the VM (KERNEL= SMP= ICOUNT=1 TIMEOUT= MEM= NO_MODULE=1);'
+	@echo '                       KERNEL=6.1, 6.12, 7.2 or a full version'
 	@echo 'bench                  measure native, all platforms and runsc, here and in the VM'
 	@echo '                       (ROUNDS=5 ROWS="getpid* start" PLATFORMS="ptrace" MACHINES=host|vm|all)'
 	@echo 'bench-check            hold the last results of bench against the promised ratios'

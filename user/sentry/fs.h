@@ -28,11 +28,12 @@ struct file_view;
  * struct file_mmap - what mm/ maps for a file, filled by file_ops.mmap
  * @host_fd: host file to map directly at the same offset; or -1
  * @memory_off: else: offset in the memory file that file offset 0 stands at
+ * @memory_len: bytes there; to be mapped at offset 0, and no more than these
  * @anonymous: else: as anonymous memory (/dev/zero)
  */
 struct file_mmap {
 	int host_fd;
-	uint64_t memory_off;
+	uint64_t memory_off, memory_len;
 	bool anonymous;
 };
 
@@ -51,6 +52,8 @@ struct file_mmap {
  * @poll: events ready now. With @w: put @w on the queues that tell of changes (removed by
  *	@poll_done). A file with host_poll set is polled on the host instead.
  * @mmap: see struct file_mmap; NULL gives ENODEV
+ * @vma_open, @vma_close: a mapping of it has come to be (by mmap, fork, a split), or
+ *	has ended; mm.lock is held. NULL: nobody counts them
  * @reopen: open what is behind it anew, as open(2) of /proc/self/fd/N does;
  *	NULL gives ENXIO
  * @name: for /proc/self/fd and maps; NULL: the host's name of host_fd
@@ -79,6 +82,8 @@ struct file_ops {
 	short (*poll)(struct task *t, struct file *f, struct waiter *w);
 	void (*poll_done)(struct task *t, struct file *f, struct waiter *w);
 	int (*mmap)(struct task *t, struct file *f, struct file_mmap *out);
+	void (*vma_open)(struct file *f);
+	void (*vma_close)(struct file *f);
 	int (*reopen)(struct task *t, struct file *f, int flags,
 		      struct file **out);
 	void (*name)(struct file *f, char *buf, size_t len);

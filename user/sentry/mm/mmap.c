@@ -432,6 +432,18 @@ static int64_t mremap_grow(struct mm *mm, struct task *t, struct vma *v,
 	return mm_sync(mm, t);
 }
 
+/* Can the mapping of @v show @len bytes from @addr on? Not all memory has more. */
+static bool can_grow(const struct vma *v, uint64_t addr, uint64_t len)
+{
+	if (!v->shared)
+		return true;
+	if (!v->file)
+		return false;
+	return v->map.host_fd >= 0 || v->map.anonymous ||
+	       (len <= v->map.memory_len &&
+		v->off + (addr - v->start) <= v->map.memory_len - len);
+}
+
 static int64_t mremap_locked(struct mm *mm, struct task *t, uint64_t old,
 			     uint64_t old_len, uint64_t new_len, int flags,
 			     uint64_t new_addr)
@@ -441,7 +453,7 @@ static int64_t mremap_locked(struct mm *mm, struct task *t, uint64_t old,
 
 	if (!v || v->fixed || old_len > v->end - old)
 		return -EFAULT;
-	if (v->shared && !v->file && new_len > old_len)
+	if (new_len > old_len && !can_grow(v, old, new_len))
 		return -EFAULT;
 	if (flags & MREMAP_FIXED) {
 		if (!range_ok(mm, new_addr, new_len) ||

@@ -56,13 +56,30 @@ static bool can_merge(const struct vma *a, const struct vma *b)
 	return !a->file || a->off + (a->end - a->start) == b->off;
 }
 
+static void vma_get_file(struct vma *v)
+{
+	if (!v->file)
+		return;
+	file_get(v->file);
+	if (v->file->ops->vma_open)
+		v->file->ops->vma_open(v->file);
+}
+
+static void vma_put_file(struct vma *v)
+{
+	if (!v->file)
+		return;
+	if (v->file->ops->vma_close)
+		v->file->ops->vma_close(v->file);
+	file_put(v->file);
+}
+
 void vma_remove(struct mm *mm, struct vma *v)
 {
 	RB_REMOVE(vma_tree, &mm->vmas, v);
 	mm->nr_vmas--;
 	mm->vm_size -= v->end - v->start;
-	if (v->file)
-		file_put(v->file);
+	vma_put_file(v);
 	free(v);
 }
 
@@ -95,8 +112,7 @@ struct vma *vma_insert(struct mm *mm, const struct vma *tmpl)
 	if (!v)
 		return NULL;
 	*v = *tmpl;
-	if (v->file)
-		file_get(v->file);
+	vma_get_file(v);
 	RB_INSERT(vma_tree, &mm->vmas, v);
 	mm->nr_vmas++;
 	mm->vm_size += v->end - v->start;
@@ -115,8 +131,7 @@ int vma_split_at(struct mm *mm, uint64_t addr)
 	if (!upper)
 		return -ENOMEM;
 	*upper = *v;
-	if (upper->file)
-		file_get(upper->file);
+	vma_get_file(upper);
 	upper->start = addr;
 	upper->off += addr - v->start;
 	v->end = addr;

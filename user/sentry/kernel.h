@@ -13,6 +13,7 @@
  *   file locks            pipe, epoll, sockets (each names its own order)
  *   futex bucket lock     futex waiters by key; two of them by address
  *   mm.lock               VMAs and page mappings of one mm
+ *   ipc tables            segments, semaphores, message queues; one at a time
  *   memory_file.lock      allocator of the memory file
  *   wait_queue.lock       waiters (innermost: nothing is taken under it)
  */
@@ -57,6 +58,7 @@ static inline uint64_t page_up(uint64_t x)
 	return (x + PAGE_SIZE - 1) & PAGE_MASK;
 }
 
+struct ipc; /* ipc/ */
 struct memory_file;
 struct net; /* socket/ */
 struct task;
@@ -69,6 +71,7 @@ struct vfs; /* fs/ */
  * @memory_file: holds every anonymous and private page
  * @vfs: mounts and root, owned by fs/
  * @net: names and ports of sockets, owned by socket/
+ * @ipc: System V IPC, owned by ipc/
  * @tasks_lock: see the lock order
  * @tids: thread ids -> tasks, owned by task/; protected by @tasks_lock
  * @init: first task; its thread group's end ends the sandbox
@@ -87,6 +90,7 @@ struct kernel {
 	struct memory_file *memory_file;
 	struct vfs *vfs;
 	struct net *net;
+	struct ipc *ipc;
 	pthread_mutex_t tasks_lock;
 	struct tid_table *tids;
 	struct task *init;

@@ -10,6 +10,7 @@
 #include <sandtrap/sentry.h>
 
 #include "sentry/fs.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/socket.h"
 #include "sentry/task.h"
@@ -110,6 +111,8 @@ static int kernel_init(struct kernel *k, const struct sentry_options *opts)
 		err = vfs_init(k, opts->root);
 	if (!err)
 		err = net_create(k);
+	if (!err)
+		err = ipc_create(k);
 	return err ? err : create_init(k, opts);
 }
 
@@ -144,6 +147,7 @@ void sentry_release(struct sentry *s)
 
 	tasks_release(k);
 	net_destroy(k);
+	ipc_destroy(k);
 	if (k->vfs)
 		vfs_destroy(k);
 	if (k->memory_file)

@@ -16,7 +16,7 @@
 static const struct syscall_group *const groups[] = {
 	&mmap_syscalls,	  &advise_syscalls, &task_syscalls,
 	&signal_syscalls, &futex_syscalls,  &time_syscalls,
-	&fs_syscalls,	  &socket_syscalls,
+	&fs_syscalls,	  &socket_syscalls, &ipc_syscalls,
 };
 
 const struct syscall_desc *syscall_table[SYSCALL_TABLE_SIZE];

@@ -85,6 +85,7 @@ extern const struct syscall_group futex_syscalls; /* futex/ */
 extern const struct syscall_group time_syscalls; /* time/ */
 extern const struct syscall_group fs_syscalls; /* fs/ */
 extern const struct syscall_group socket_syscalls; /* socket/ */
+extern const struct syscall_group ipc_syscalls; /* ipc/ */
 
 #define SYSCALL_TABLE_SIZE 512
 

@@ -22,6 +22,7 @@ struct fd_table;
 struct file;
 struct fs_context;
 struct mm;
+struct sem_undo_list;
 
 /* struct task.work: why a task must not enter the program yet. */
 #define TASK_WORK_SIGNAL 1u /* a signal may be deliverable */
@@ -77,6 +78,7 @@ struct task {
 	int exit_status; /* wait(2) form, once TASK_WORK_KILL is set */
 	unsigned long fault_count;
 	unsigned int personality;
+	struct sem_undo_list *sem_undo; /* ipc/; NULL: nothing to undo */
 	char *strace_line; /* the call being traced; strace.c */
 	size_t strace_len, strace_args;
 	char comm[16]; /* others read it under tasks_lock */
@@ -194,6 +196,9 @@ static inline bool task_has_work(struct task *t)
 	return atomic_load_explicit(&t->work, memory_order_relaxed) &
 	       TASK_WORK_INTERRUPT;
 }
+
+/* The process whose task runs on this host thread, or 0. */
+pid_t task_current_tgid(void);
 
 /* The loop, until the task must exit; on the task's own host thread. */
 void task_run(struct task *t);

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "sentry/fs/internal.h"
+#include "sentry/ipc.h"
 
 int show_arg(struct task *t, const struct pnode *n, struct text *x)
 {
@@ -73,6 +74,24 @@ static int show_version(struct task *t, const struct pnode *n, struct text *x)
 	return 0;
 }
 
+static int show_shm(struct task *t, const struct pnode *n, struct text *x)
+{
+	ipc_text_shm(t, x);
+	return 0;
+}
+
+static int show_sem(struct task *t, const struct pnode *n, struct text *x)
+{
+	ipc_text_sem(t, x);
+	return 0;
+}
+
+static int show_msg(struct task *t, const struct pnode *n, struct text *x)
+{
+	ipc_text_msg(t, x);
+	return 0;
+}
+
 static ssize_t put_link(char *buf, size_t len, const char *text)
 {
 	size_t n = MIN(strlen(text), len);
@@ -117,6 +136,12 @@ static ssize_t arg_readlink(struct task *t, const struct pnode *n, char *buf,
 	{ .name = (_name), .mode = S_IFLNK | 0777, .readlink = (_readlink), \
 	  .arg = (_arg) }
 
+static const struct pentry sysvipc_entries[] = {
+	PROC_FILE("msg", show_msg),
+	PROC_FILE("sem", show_sem),
+	PROC_FILE("shm", show_shm),
+};
+
 static struct pentry proc_entries[] = {
 	PROC_LINK("self", self_readlink, NULL),
 	PROC_LINK("thread-self", thread_self_readlink, NULL),
@@ -135,6 +160,9 @@ static struct pentry proc_entries[] = {
 				 "nodev\tdevtmpfs\nnodev\tpipefs\n"),
 	PROC_TEXT("modules", ""),
 	PROC_TEXT("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+	{ .name = "sysvipc", .mode = S_IFDIR | 0555,
+	  .children = sysvipc_entries,
+	  .nr_children = ARRAY_SIZE(sysvipc_entries) },
 	{ .name = "sys", .mode = S_IFDIR | 0555 },
 };
 

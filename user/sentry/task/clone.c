@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 
+#include "sentry/ipc.h"
 #include "sentry/task/internal.h"
 #include "sentry/task/table.h"
 
@@ -99,6 +100,8 @@ static int copy_mm(struct task *child, struct task *t, uint64_t flags)
 
 static int copy_resources(struct task *child, struct task *t, uint64_t flags)
 {
+	int err;
+
 	child->files = flags & CLONE_FILES ? fd_table_get(t->files) :
 					     fd_table_fork(t->files);
 	if (!child->files)
@@ -107,7 +110,8 @@ static int copy_resources(struct task *child, struct task *t, uint64_t flags)
 				       fs_context_fork(t->fs);
 	if (!child->fs)
 		return -ENOMEM;
-	return copy_mm(child, t, flags);
+	err = sem_clone(child, t, flags);
+	return err ? err : copy_mm(child, t, flags);
 }
 
 static int copy_signals(struct task *child, struct task *t, uint64_t flags)

@@ -7,6 +7,7 @@
 #include <sys/rseq.h>
 #include <unistd.h>
 
+#include "sentry/ipc.h"
 #include "sentry/task/internal.h"
 
 /*
@@ -86,6 +87,7 @@ void task_release_resources(struct task *t)
 	struct fs_context *fs = t->fs;
 	struct mm *mm = t->mm;
 
+	sem_exit(t);
 	/* Done at exit; the last reference may be put under tasks_lock. */
 	if (!ctx && !files && !fs && !mm)
 		return;
@@ -300,6 +302,13 @@ static void leave_rseq(void)
 			RSEQ_SIG);
 }
 
+static __thread pid_t current_tgid;
+
+pid_t task_current_tgid(void)
+{
+	return current_tgid;
+}
+
 static void *task_thread(void *arg)
 {
 	struct task *t = arg;
@@ -310,6 +319,7 @@ static void *task_thread(void *arg)
 	sched_start_thread(&t->cpus);
 	pthread_mutex_unlock(&k->tasks_lock);
 	leave_rseq();
+	current_tgid = t->tg->tgid;
 	if (t->set_child_tid)
 		put_user_u32(t, t->set_child_tid, (uint32_t)t->tid);
 	task_run(t);

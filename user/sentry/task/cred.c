@@ -15,12 +15,15 @@
 
 #define NO_ID ((uint32_t)-1)
 
-/* Capabilities that the host's checks honour for what the sandbox does. */
+/*
+ * Capabilities that the host's checks honour for what the sandbox does, and those
+ * that the sentry's own do.
+ */
 #define HONOURED                                                       \
 	(1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE |                \
 	 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER |            \
 	 1ull << CAP_FSETID | 1ull << CAP_KILL | 1ull << CAP_MKNOD |   \
-	 1ull << CAP_SETFCAP | 1ull << CAP_LEASE)
+	 1ull << CAP_SETFCAP | 1ull << CAP_LEASE | 1ull << CAP_IPC_OWNER)
 
 static uint64_t both_halves(const struct __user_cap_data_struct d[2],
 			    size_t off)

@@ -12,4 +12,13 @@ same_as_native process_rules "$progs/procs"
 same_as_native futex_rules "$progs/futexes"
 same_as_native timer_rules "$progs/timers"
 
+if need groups_of_root python3; then
+	# As servers that root starts do, which then go on as root.
+	same_as_native groups_of_root python3 -c '
+import os
+try: os.setgroups([os.getegid()]); print(os.getgroups() == [os.getegid()])
+except PermissionError: print("not permitted")
+'
+fi
+
 finish

@@ -236,22 +236,37 @@ static bool in_groups(const struct cred *c, gid_t gid)
 	return false;
 }
 
-/* Only the groups that the host knows already, in any order. */
+/* Are all of @a but the effective group, which counts anyhow, in @b? */
+static bool groups_within(const struct cred *a, const struct cred *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->ngroups; i++)
+		if (a->groups[i] != a->egid && !in_groups(b, a->groups[i]))
+			return false;
+	return true;
+}
+
+/*
+ * Only the groups that the host knows already, in any order: servers started by
+ * root set those of root before they fork.
+ */
 long sys_setgroups(struct task *t, const uint64_t *args)
 {
-	int size = (int)args[0], i;
-	gid_t groups[32];
+	int size = (int)args[0];
+	struct cred to = t->cred;
 
 	if (size < 0 || size > 65536)
 		return -EINVAL;
-	if ((unsigned int)size != t->cred.ngroups)
+	if ((size_t)size > ARRAY_SIZE(to.groups) || to.euid)
 		return -EPERM;
-	if (copy_from_user(t, groups, args[1],
-			   (size_t)size * sizeof(groups[0])))
+	to.ngroups = (unsigned int)size;
+	if (copy_from_user(t, to.groups, args[1],
+			   (size_t)size * sizeof(to.groups[0])))
 		return -EFAULT;
-	for (i = 0; i < size; i++)
-		if (!in_groups(&t->cred, groups[i]))
-			return -EPERM;
+	if (!groups_within(&to, &t->cred) || !groups_within(&t->cred, &to))
+		return -EPERM;
+	t->cred = to;
 	return 0;
 }
 

@@ -12,6 +12,11 @@ same_as_native process_rules "$progs/procs"
 same_as_native futex_rules "$progs/futexes"
 same_as_native timer_rules "$progs/timers"
 
+if need io_priorities ionice; then
+	same_script io_priorities <<'END'
+ionice -c 2 -n 6 ionice; ionice -c 3 sh -c 'ionice; ionice -P $$ -c 2 -n 1; ionice -p $$'; ionice -c 2 -p 999999 2>&1
+END
+fi
 if need groups_of_root python3; then
 	# As servers that root starts do, which then go on as root.
 	same_as_native groups_of_root python3 -c '

@@ -145,6 +145,7 @@ static struct thread_group *copy_group(struct task *t,
 	memcpy(tg->rlimits, from->rlimits, sizeof(tg->rlimits));
 	pthread_mutex_unlock(&from->lock);
 	tg->nice = from->nice;
+	tg->ioprio = from->ioprio;
 	tg->dumpable = from->dumpable;
 	tg->no_new_privs = from->no_new_privs;
 	tg->exit_signal = rq->flags & CLONE_PARENT ? from->exit_signal :

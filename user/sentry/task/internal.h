@@ -164,6 +164,10 @@ void task_account_block(struct task *t);
 void task_account_unblock(struct task *t);
 int task_kick_init(void);
 
+/* sched.c: whom getpriority() and setpriority() mean; under tasks_lock */
+bool priority_match(struct task *t, struct thread_group *tg, int which,
+		    id_t who);
+
 /* rusage.c */
 void task_account_exit(struct task *t);
 void rusage_add(struct rusage *to, const struct rusage *r);

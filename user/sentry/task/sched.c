@@ -196,8 +196,7 @@ long sys_getcpu(struct task *t, const uint64_t *args)
 	return 0;
 }
 
-/* Whom getpriority() and setpriority() mean. */
-static bool priority_match(struct task *t, struct thread_group *tg, int which,
+bool priority_match(struct task *t, struct thread_group *tg, int which,
 			   id_t who)
 {
 	switch (which) {

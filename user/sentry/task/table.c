@@ -69,6 +69,8 @@ static const struct syscall_desc descs[] = {
 		     "the normal policies, without effect"),
 	SYSCALL_PART(sched_setparam, "dp", "the normal policies, without effect"),
 	SYSCALL_PART(setpriority, "ddd", "on the host thread of the task"),
+	SYSCALL_PART(ioprio_set, "ddx", "remembered, without effect; not real-time"),
+	SYSCALL(ioprio_get, "dd"),
 	SYSCALL_PART(sethostname, "sd", "refused"),
 	SYSCALL_PART(setdomainname, "sd", "refused"),
 	SYSCALL_PART(membarrier, "dxd",

@@ -33,6 +33,8 @@ DECLARE_SYSCALL(getrusage);
 DECLARE_SYSCALL(getsid);
 DECLARE_SYSCALL(gettid);
 DECLARE_SYSCALL(getuid);
+DECLARE_SYSCALL(ioprio_get);
+DECLARE_SYSCALL(ioprio_set);
 DECLARE_SYSCALL(membarrier);
 DECLARE_SYSCALL(personality);
 DECLARE_SYSCALL(prctl);

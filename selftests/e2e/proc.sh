@@ -60,6 +60,7 @@ same_as_native dev_random bash -c '
 	head -c 100 /dev/random | wc -c; stat -c "%F %t %T" /dev/random /dev/urandom'
 same_as_native dev_tty_without_a_terminal setsid -w bash -c 'echo x >/dev/tty; echo $?'
 same_as_native tty_without_a_terminal bash -c 'tty; test -t 0; echo $?'
+same_as_native cpus_can_be_counted bash -c 'cd /sys/devices/system/cpu; ls -d cpu[0-9]*; test -d cpu0; cd cpu0; pwd'
 
 # names, users, time
 same_as_native id id

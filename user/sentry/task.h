@@ -136,6 +136,7 @@ struct thread_group {
 	struct wait_queue child_wait; /* wait4() of this process */
 	struct rusage rusage, child_rusage; /* of exited tasks / reaped children */
 	int nice;
+	int ioprio; /* ioprio_set(2); under tasks_lock */
 	struct process_timers *timers; /* time/; lives as long as the group */
 	uint64_t start_ns; /* CLOCK_MONOTONIC */
 	struct file *exe; /* for /proc/self/exe; a reference, or NULL */

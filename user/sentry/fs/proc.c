@@ -202,11 +202,37 @@ static const struct pentry cpu_entries[] = {
 	PROC_TEXT("isolated", "\n"),
 };
 
+/* Programs count these: nothing is told of a CPU but that it is there. */
+static const struct pentry cpu_entry = { .mode = S_IFDIR | 0555,
+					 .arg = PNODE_CPU };
+
+static int cpu_lookup(struct task *t, struct pnode *out, const char *name)
+{
+	if (strncmp(name, PNODE_CPU, strlen(PNODE_CPU)))
+		return -ENOENT;
+	out->num = parse_id(name + strlen(PNODE_CPU));
+	if (out->num < 0 || out->num >= sysconf(_SC_NPROCESSORS_CONF))
+		return -ENOENT;
+	pnode_push(out, &cpu_entry);
+	return 0;
+}
+
+static bool cpu_iterate(struct task *t, const struct pnode *dir,
+			unsigned int index, char *name, size_t len)
+{
+	snprintf(name, len, PNODE_CPU "%u", index);
+	return index < sysconf(_SC_NPROCESSORS_CONF);
+}
+
 #define SYS_DIR(_name, _children)                        \
 	{ .name = (_name), .mode = S_IFDIR | 0555,       \
 	  .children = (_children), .nr_children = ARRAY_SIZE(_children) }
 
-static const struct pentry system_entries[] = { SYS_DIR("cpu", cpu_entries) };
+static const struct pentry system_entries[] = {
+	{ .name = "cpu", .mode = S_IFDIR | 0555, .children = cpu_entries,
+	  .nr_children = ARRAY_SIZE(cpu_entries), .lookup = cpu_lookup,
+	  .iterate = cpu_iterate },
+};
 static const struct pentry devices_entries[] = {
 	SYS_DIR("system", system_entries),
 };

@@ -112,7 +112,8 @@ static void pnode_component(const struct pnode *n, unsigned int depth,
 		id = n->tgid;
 	else if (!strcmp(e->arg, PNODE_TID))
 		id = n->tid;
-	snprintf(buf, len, "%d", id);
+	snprintf(buf, len, "%s%d", strcmp(e->arg, PNODE_CPU) ? "" : PNODE_CPU,
+		 id);
 }
 
 int pseudo_name(const struct pnode *n, char *buf, size_t len)

@@ -81,6 +81,7 @@ struct pentry {
 #define PNODE_TGID "tgid"
 #define PNODE_TID "tid"
 #define PNODE_NUM "num"
+#define PNODE_CPU "cpu" /* "cpu" and the number */
 
 /**
  * struct pnode - a node of a pseudo file system, by value

@@ -116,6 +116,55 @@ TEST_F(mm, permissions)
 	EXPECT_OK(b, prog_write, BENCH_FREE);
 }
 
+static int protect(struct bench *b, uint64_t addr, uint64_t len, int prot)
+{
+	int err;
+
+	err = address_space_protect(b->as, b->ctx, addr, len, prot);
+	return err ? err : address_space_flush(b->as, b->ctx);
+}
+
+TEST_F(mm, permissions_change)
+{
+	struct bench *b = &self->b;
+
+	fill_spare(b);
+	ASSERT_EQ(0, bench_map(b, BENCH_FREE, BENCH_SPARE_OFFSET, BENCH_AREA,
+			       PROT_READ | PROT_WRITE));
+	EXPECT_READ(b, BENCH_FREE + 2 * BENCH_PAGE, 0x102);
+	if (protect(b, BENCH_FREE + BENCH_PAGE, 2 * BENCH_PAGE, PROT_READ) == -EOPNOTSUPP)
+		SKIP(return, "the platform has memory mapped anew instead");
+	EXPECT_READ(b, BENCH_FREE + BENCH_PAGE, 0x101);
+	EXPECT_FAULT_AT(b, prog_write, BENCH_FREE + BENCH_PAGE);
+	EXPECT_FAULT_AT(b, prog_write, BENCH_FREE + 2 * BENCH_PAGE);
+	EXPECT_OK(b, prog_write, BENCH_FREE + 3 * BENCH_PAGE);
+	EXPECT_OK(b, prog_write, BENCH_FREE);
+	b->spare[2 * BENCH_PAGE] = 0xc3; /* ret */
+	ASSERT_EQ(0, protect(b, BENCH_FREE + 2 * BENCH_PAGE, BENCH_PAGE, PROT_READ | PROT_EXEC));
+	EXPECT_OK(b, prog_call, BENCH_FREE + 2 * BENCH_PAGE);
+	EXPECT_FAULT_AT(b, prog_call, BENCH_FREE + BENCH_PAGE);
+	ASSERT_EQ(0, protect(b, BENCH_FREE, BENCH_AREA, PROT_READ | PROT_WRITE));
+	EXPECT_FAULT_AT(b, prog_call, BENCH_FREE + 2 * BENCH_PAGE);
+	EXPECT_OK(b, prog_write, BENCH_FREE + 2 * BENCH_PAGE);
+}
+
+TEST_F(mm, permissions_of_holes_do_not_change)
+{
+	struct bench *b = &self->b;
+	int err;
+
+	ASSERT_EQ(0, bench_map(b, BENCH_FREE, BENCH_SPARE_OFFSET, BENCH_PAGE, PROT_READ));
+	err = protect(b, BENCH_FREE, 2 * BENCH_PAGE, PROT_READ | PROT_WRITE);
+	if (err == -EOPNOTSUPP)
+		SKIP(return, "the platform has memory mapped anew instead");
+	EXPECT_EQ(-ENOMEM, err);
+	EXPECT_EQ(-EINVAL, address_space_protect(b->as, b->ctx, BENCH_FREE, BENCH_PAGE, 0));
+	EXPECT_EQ(-EINVAL, address_space_protect(b->as, b->ctx, BENCH_FREE + 1, BENCH_PAGE,
+						 PROT_READ));
+	EXPECT_EQ(-EINVAL, address_space_protect(b->as, b->ctx, b->p->max_user_address,
+						 BENCH_PAGE, PROT_READ));
+}
+
 TEST_F(mm, all_permissions_at_once)
 {
 	struct bench *b = &self->b;

@@ -16,13 +16,14 @@ static void begin_epoch(struct pace *c)
 	c->misses = 0;
 }
 
-/* Nothing is known yet: try to spin, unless that fails it is better. */
+/*
+ * Nothing is known yet: learn what it takes to sleep, then try to spin. Most programs
+ * make few system calls before they end, with long ways between them.
+ */
 static void begin_first(struct pace *c)
 {
-	c->spin = true;
-	c->trial = true;
 	c->period = FIRST_PERIOD;
-	c->best = UINT64_MAX;
+	c->epochs = 1;
 	begin_epoch(c);
 }
 

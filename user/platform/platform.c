@@ -127,6 +127,11 @@ static int check_file_range(uint64_t offset, uint64_t len)
 	return end > INT64_MAX ? -EINVAL : 0;
 }
 
+static bool prot_ok(int prot)
+{
+	return prot && !(prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC));
+}
+
 int address_space_map_file(struct platform_address_space *as,
 			   struct platform_context *ctx, uint64_t addr, int fd,
 			   uint64_t offset, uint64_t len, int prot,
@@ -134,7 +139,7 @@ int address_space_map_file(struct platform_address_space *as,
 {
 	int err;
 
-	if (!prot || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
+	if (!prot_ok(prot))
 		return -EINVAL;
 	if (fd < 0)
 		return -EBADF;
@@ -156,6 +161,19 @@ int address_space_unmap(struct platform_address_space *as,
 	if (err)
 		return err;
 	return as->platform->ops->unmap(as, ctx, addr, len);
+}
+
+int address_space_protect(struct platform_address_space *as,
+			  struct platform_context *ctx, uint64_t addr,
+			  uint64_t len, int prot)
+{
+	int err = check_range(as, addr, len);
+
+	if (!as->platform->ops->protect)
+		return -EOPNOTSUPP;
+	if (err || !prot_ok(prot))
+		return -EINVAL;
+	return as->platform->ops->protect(as, ctx, addr, len, prot);
 }
 
 int address_space_flush(struct platform_address_space *as,

@@ -146,6 +146,7 @@ static const struct platform_ops ptrace_ops = {
 	.context_release = context_free,
 	.map_file = ptrace_map_file,
 	.unmap = ptrace_unmap,
+	.protect = ptrace_protect,
 	.flush = ptrace_flush,
 	.address_space_release = ptrace_address_space_release,
 };

@@ -539,6 +539,8 @@ int ptrace_map_file(struct platform_address_space *as,
 		    uint64_t offset, uint64_t len, int prot, bool precommit);
 int ptrace_unmap(struct platform_address_space *as,
 		 struct platform_context *ctx, uint64_t addr, uint64_t len);
+int ptrace_protect(struct platform_address_space *as,
+		   struct platform_context *ctx, uint64_t addr, uint64_t len, int prot);
 int ptrace_flush(struct platform_address_space *as,
 		 struct platform_context *ctx);
 

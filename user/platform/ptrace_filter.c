@@ -41,6 +41,7 @@ static const struct platform_seccomp_rule stub_rules[] = {
 	RULE(__NR_mmap, map_shared),
 	RULE(__NR_mmap, map_now),
 	RULE0(__NR_munmap),
+	RULE0(__NR_mprotect),
 	RULE(__NR_prctl, pdeathsig),
 	RULE0(__NR_pause),
 };

@@ -2,7 +2,7 @@
 /*
  * ptrace_space.c - address spaces of the ptrace platform
  *
- * Memory operations are mmap and munmap calls injected into a stopped thread of
+ * Memory operations are mmap, munmap and mprotect calls injected into a stopped thread of
  * the stub process. That costs as much as a switch, however little is done, so
  * operations of a context are collected in a list and executed together before
  * the context runs again. The list is the page that the stub reads them from.
@@ -125,10 +125,10 @@ static void finish_ops(struct ptrace_address_space *as)
 	for (i = 0; i < count; i++) {
 		const struct ptrace_call *op = &as->proc->ops[i];
 
-		if (op->nr == __NR_mmap)
-			close((int)op->args[4]);
-		else
+		if (op->nr != __NR_mmap)
 			forget_faults(as, op->args[0], op->args[1]);
+		else if ((int)op->args[4] != as->base.platform->kept_fd)
+			close((int)op->args[4]);
 	}
 	atomic_store(&as->nr_ops, 0);
 }
@@ -201,9 +201,11 @@ static int make_room(struct ptrace_address_space *as, struct ptrace_context *ctx
  */
 static int keep_open(struct ptrace_address_space *as, struct ptrace_context *ctx, int fd)
 {
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	int err;
+	int own, err;
 
+	if (fd == as->base.platform->kept_fd)
+		return fd;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (own >= 0)
 		return own;
 	if (errno != EMFILE)
@@ -244,19 +246,34 @@ int ptrace_map_file(struct platform_address_space *base, struct platform_context
 	return err;
 }
 
-int ptrace_unmap(struct platform_address_space *base, struct platform_context *ctx, uint64_t addr,
-		 uint64_t len)
+static int add_plain(struct platform_address_space *base, struct platform_context *ctx,
+		     const struct ptrace_call *op)
 {
 	struct ptrace_address_space *as = (struct ptrace_address_space *)base;
-	const struct ptrace_call op = { __NR_munmap, { addr, len } };
 	int err;
 
 	pthread_mutex_lock(&as->ops_lock);
 	err = make_room(as, (struct ptrace_context *)ctx);
 	if (!err)
-		err = add_op(as, (struct ptrace_context *)ctx, &op);
+		err = add_op(as, (struct ptrace_context *)ctx, op);
 	pthread_mutex_unlock(&as->ops_lock);
 	return err;
+}
+
+int ptrace_unmap(struct platform_address_space *as, struct platform_context *ctx, uint64_t addr,
+		 uint64_t len)
+{
+	const struct ptrace_call op = { __NR_munmap, { addr, len } };
+
+	return add_plain(as, ctx, &op);
+}
+
+int ptrace_protect(struct platform_address_space *as, struct platform_context *ctx, uint64_t addr,
+		   uint64_t len, int prot)
+{
+	const struct ptrace_call op = { __NR_mprotect, { addr, len, prot } };
+
+	return add_plain(as, ctx, &op);
 }
 
 int ptrace_flush(struct platform_address_space *base, struct platform_context *ctx)

@@ -66,19 +66,25 @@ static void stats(struct platform *base, struct platform_stats *out)
 static void free_platform(struct systrap_platform *p)
 {
 	pthread_mutex_destroy(&p->template_lock);
+	pthread_cond_destroy(&p->nursery_cond);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
+}
+
+static void stop(struct systrap_platform *p)
+{
+	systrap_stop_nursery(p);
+	systrap_put_spares(p);
+	systrap_stop(p);
+	systrap_space_put(p->template);
+	close(p->image_fd);
 }
 
 static void release(struct platform *base)
 {
 	struct systrap_platform *p = to_systrap(base);
 
-	if (p->spare)
-		systrap_space_put(p->spare);
-	systrap_stop(p);
-	systrap_space_put(p->template);
-	close(p->image_fd);
+	stop(p);
 	free_platform(p);
 }
 
@@ -98,6 +104,7 @@ static const struct platform_ops systrap_ops = {
 	.context_release = systrap_context_release,
 	.map_file = systrap_map_file,
 	.unmap = systrap_unmap,
+	.protect = systrap_protect,
 	.flush = systrap_flush,
 	.address_space_release = systrap_address_space_release,
 };
@@ -154,24 +161,6 @@ static uint64_t choose_base(const struct platform_vdso *vdso)
 	return SYSMSG_BASE;
 }
 
-/* A first frame tells how large FPU state is, and what is in it. */
-static int measure_xstate(struct systrap_platform *p)
-{
-	struct systrap_thread *t;
-	int err;
-
-	err = systrap_space_create(p, &p->spare);
-	if (err)
-		return err;
-	err = systrap_thread_create(p->spare, p->spare->nr_threads++, &t);
-	if (err)
-		return err;
-	LIST_INSERT_HEAD(&p->spare->threads, t, link);
-	err = systrap_read_xstate_size(p, t);
-	systrap_thread_unclaim(t);
-	return err;
-}
-
 static bool has_user_dispatch(void)
 {
 	/* Off is what it is. */
@@ -204,9 +193,11 @@ static int start(struct systrap_platform *p, const struct platform_options *opts
 	err = systrap_start(p);
 	if (err)
 		return err;
-	err = measure_xstate(p);
+	err = systrap_first_spare(p);
+	if (!err && count_cpus(p) > 1)
+		err = systrap_start_nursery(p);
 	if (err) {
-		systrap_stop(p);
+		stop(p);
 		return err;
 	}
 	p->base.detects_access = true;
@@ -233,6 +224,7 @@ static int systrap_new(const struct platform_options *opts, struct platform **ou
 	p->base.ops = &systrap_ops;
 	p->base.constructor = &systrap_constructor;
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->nursery_cond, NULL);
 	pthread_mutex_init(&p->template_lock, NULL);
 	LIST_INIT(&p->spaces);
 	LIST_INIT(&p->contexts);

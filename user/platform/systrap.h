@@ -9,11 +9,12 @@
  *
  *	sentry process			stub process (one for each address space)
  *	  task thread  <-- shared area -->  stub thread, runs one context
- *	  any thread   --- operations  -->  server thread: mmap, munmap, clone
+ *	  any thread   --- operations  -->  server thread: mmap, mprotect, clone...
  *	  reaper       --- parent of   -->  the process
  *
  *	systrap.c		the platform, its counters
  *	systrap_process.c	template, reaper, birth and death of stub processes
+ *	systrap_spare.c		address spaces made in advance
  *	systrap_template.c	what runs in the template process before the stub code
  *	systrap_filter.c	seccomp: what stubs may do, and what the sentry must
  *	systrap_space.c		address spaces: the server's operations
@@ -87,6 +88,13 @@
 #define SYSTRAP_PROCESS_CLONE_FLAGS \
 	(CLONE_FILES | CLONE_PARENT | CLONE_UNTRACED | CLONE_PARENT_SETTID)
 
+/* Linux keeps the CPU's number in the low bits of IA32_TSC_AUX. */
+#define SYSTRAP_TSC_AUX_CPU 0xfff
+#define SYSTRAP_ANY_CPU (~0u)
+
+/* Address spaces that are made in advance. */
+#define SYSTRAP_SPARES 2
+
 struct systrap_context;
 
 /**
@@ -126,6 +134,7 @@ struct systrap_thread {
  * @pid: its process; 0 once it has been reaped. Under the platform's lock
  * @refs: one of its owner, one of the reaper
  * @dead: the process is dead; its memory is gone
+ * @server_cpu: the only CPU where the server runs, or SYSTRAP_ANY_CPU; under @ops_lock
  * @ack_fd: eventfd for acknowledgements
  * @memory_fd: what it shares with the sentry: struct sysmsg_ops, then areas
  * @ops: mapping of it
@@ -143,6 +152,7 @@ struct systrap_space {
 	pid_t pid;
 	atomic_uint refs;
 	atomic_bool dead;
+	unsigned int server_cpu;
 	int ack_fd;
 	int memory_fd;
 	struct sysmsg_ops *ops;
@@ -213,8 +223,14 @@ struct systrap_context {
  * @queueing: contexts that wait for a thread
  * @options: SYSMSG_OPTION_* for all threads
  * @dispatch: system calls are caught by Syscall User Dispatch
- * @spare: an address space made in advance, or NULL
  * @lock: protects lists and which thread runs which context
+ * @nursery: thread that makes @spares, if @nursery_up
+ * @spares: address spaces made in advance
+ * @nr_spares: their number
+ * @taken: address spaces asked for so far; two are many
+ * @spares_wanted: the nursery has, or is to, set to work
+ * @nursery_ends: it is to end
+ * @nursery_cond: for all that it waits for
  * @early_death: process that died before anybody knew it; one at most, since
  *	they are made one at a time
  */
@@ -241,7 +257,14 @@ struct systrap_platform {
 
 	pthread_mutex_t lock;
 	/* protected by lock */
-	struct systrap_space *spare;
+	pthread_t nursery;
+	struct systrap_space *spares[SYSTRAP_SPARES];
+	unsigned int nr_spares;
+	unsigned int taken;
+	bool spares_wanted;
+	bool nursery_up;
+	bool nursery_ends;
+	pthread_cond_t nursery_cond;
 	LIST_HEAD(, systrap_space) spaces;
 	LIST_HEAD(, systrap_context) contexts;
 	struct platform_stats released;
@@ -296,6 +319,44 @@ void systrap_space_kill(struct systrap_space *s);
  * @s: address space
  */
 void systrap_space_put(struct systrap_space *s);
+
+/* systrap_spare.c */
+
+/**
+ * systrap_first_spare() - make an address space, and learn the size of FPU state
+ * @p: platform, its xstate_size and xfeatures are set
+ *
+ * Return: 0 or -errno.
+ */
+int systrap_first_spare(struct systrap_platform *p);
+
+/**
+ * systrap_take_spare() - take an address space made in advance
+ * @p: platform
+ *
+ * Return: the address space; NULL: there is none.
+ */
+struct systrap_space *systrap_take_spare(struct systrap_platform *p);
+
+/**
+ * systrap_put_spares() - drop those that nobody took
+ * @p: platform, without a nursery
+ */
+void systrap_put_spares(struct systrap_platform *p);
+
+/**
+ * systrap_start_nursery() - have a thread make more of them when they are needed
+ * @p: platform
+ *
+ * Return: 0 or -errno.
+ */
+int systrap_start_nursery(struct systrap_platform *p);
+
+/**
+ * systrap_stop_nursery() - end that thread, if there is one
+ * @p: platform
+ */
+void systrap_stop_nursery(struct systrap_platform *p);
 
 /* systrap_template.c */
 
@@ -354,6 +415,8 @@ int systrap_map_file(struct platform_address_space *as, struct platform_context 
 		     bool precommit);
 int systrap_unmap(struct platform_address_space *as, struct platform_context *ctx,
 		  uint64_t addr, uint64_t len);
+int systrap_protect(struct platform_address_space *as, struct platform_context *ctx,
+		    uint64_t addr, uint64_t len, int prot);
 int systrap_flush(struct platform_address_space *as, struct platform_context *ctx);
 
 /**

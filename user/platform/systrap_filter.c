@@ -70,6 +70,7 @@ static const struct platform_seccomp_rule server_rules[] = {
 	RULE(__NR_mmap, map_now),
 	RULE(__NR_mmap, map_stack),
 	RULE0(__NR_munmap),
+	RULE0(__NR_mprotect),
 	RULE(__NR_futex, futex_wait),
 	RULE(__NR_futex, futex_wake),
 	RULE(__NR_write, write_ack),

@@ -146,6 +146,7 @@ static int alloc_space(struct systrap_platform *p, struct systrap_space **out)
 		return -ENOMEM;
 	s->base.platform = &p->base;
 	s->refs = 1;
+	s->server_cpu = SYSTRAP_ANY_CPU;
 	s->memory_fd = s->ack_fd = -1;
 	LIST_INIT(&s->threads);
 	TAILQ_INIT(&s->queue);

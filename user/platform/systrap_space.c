@@ -47,23 +47,48 @@ int systrap_run_ops(struct systrap_space *s, unsigned int count)
 	return read_ack(s);
 }
 
-/* ---- birth and death ---- */
-
-static struct systrap_space *take_spare(struct systrap_platform *p)
+/* The lock keeps its id from becoming another process's. */
+static void place_server(struct systrap_space *s, const cpu_set_t *where)
 {
-	struct systrap_space *s;
+	struct systrap_platform *p = to_systrap(s->base.platform);
 
 	pthread_mutex_lock(&p->lock);
-	s = p->spare;
-	p->spare = NULL;
+	if (s->pid)
+		sched_setaffinity(s->pid, sizeof(*where), where);
 	pthread_mutex_unlock(&p->lock);
-	return s;
 }
+
+/*
+ * The caller sleeps while the server works, and to wake it on another CPU takes
+ * longer than its work does.
+ */
+static void bring_server(struct systrap_space *s)
+{
+	cpu_set_t here;
+	unsigned int cpu;
+
+	__builtin_ia32_rdtscp(&cpu);
+	cpu &= SYSTRAP_TSC_AUX_CPU;
+	if (cpu == s->server_cpu)
+		return;
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	place_server(s, &here);
+	s->server_cpu = cpu;
+}
+
+/* It dies: not here, where there is other work to do. */
+static void send_server_away(struct systrap_space *s)
+{
+	place_server(s, &to_systrap(s->base.platform)->cpus);
+}
+
+/* ---- birth and death ---- */
 
 int systrap_new_address_space(struct platform *base, struct platform_address_space **out)
 {
 	struct systrap_platform *p = to_systrap(base);
-	struct systrap_space *s = take_spare(p);
+	struct systrap_space *s = systrap_take_spare(p);
 	int err = 0;
 
 	if (!s)
@@ -105,7 +130,9 @@ static void unmap_program(struct systrap_space *s)
 		from = vdso->end;
 	}
 	s->ops->ops[nr++] = (struct sysmsg_op){ __NR_munmap, { from, end - from } };
+	bring_server(s);
 	systrap_run_ops(s, nr);
+	send_server_away(s);
 }
 
 void systrap_address_space_release(struct platform_address_space *base)
@@ -131,6 +158,7 @@ int systrap_flush_locked(struct systrap_space *s)
 
 	if (!count)
 		return 0;
+	bring_server(s);
 	err = systrap_run_ops(s, count);
 	atomic_fetch_add_explicit(&p->memory_ops, count, memory_order_relaxed);
 	atomic_fetch_add_explicit(&p->memory_batches, 1, memory_order_relaxed);
@@ -204,19 +232,32 @@ int systrap_map_file(struct platform_address_space *base, struct platform_contex
 	return err;
 }
 
-int systrap_unmap(struct platform_address_space *base, struct platform_context *ctx,
-		  uint64_t addr, uint64_t len)
+static int add_plain(struct systrap_space *s, const struct sysmsg_op *op, bool defer)
 {
-	struct systrap_space *s = to_space(base);
-	const struct sysmsg_op op = { __NR_munmap, { addr, len } };
 	int err;
 
 	pthread_mutex_lock(&s->ops_lock);
 	err = make_room(s);
 	if (!err)
-		err = add_op(s, &op, ctx);
+		err = add_op(s, op, defer);
 	pthread_mutex_unlock(&s->ops_lock);
 	return err;
+}
+
+int systrap_unmap(struct platform_address_space *as, struct platform_context *ctx,
+		  uint64_t addr, uint64_t len)
+{
+	const struct sysmsg_op op = { __NR_munmap, { addr, len } };
+
+	return add_plain(to_space(as), &op, ctx);
+}
+
+int systrap_protect(struct platform_address_space *as, struct platform_context *ctx,
+		    uint64_t addr, uint64_t len, int prot)
+{
+	const struct sysmsg_op op = { __NR_mprotect, { addr, len, prot } };
+
+	return add_plain(to_space(as), &op, ctx);
 }
 
 int systrap_flush(struct platform_address_space *base, struct platform_context *ctx)

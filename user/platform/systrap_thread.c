@@ -68,13 +68,17 @@ static struct systrap_thread *alloc_thread(struct systrap_space *s, unsigned int
 static int start_thread(struct systrap_thread *t, unsigned int index)
 {
 	struct systrap_space *s = t->space;
+	const struct systrap_platform *p = to_systrap(s->base.platform);
 	int err;
 
-	make_creation_ops(to_systrap(s->base.platform), s, index);
+	make_creation_ops(p, s, index);
 	err = systrap_run_ops(s, 3);
 	if (!err)
 		err = systrap_wait_ready(t);
 	t->tid = t->tc->tid;
+	/* The thread has the server's affinity. */
+	if (!err && s->server_cpu != SYSTRAP_ANY_CPU)
+		sched_setaffinity(t->tid, sizeof(p->cpus), &p->cpus);
 	return err;
 }
 

@@ -24,9 +24,6 @@
 
 #include "systrap.h"
 
-/* Linux keeps the CPU's number in the low bits of IA32_TSC_AUX. */
-#define TSC_AUX_CPU 0xfff
-
 /*
  * A thread that does not answer an interrupt, or does not do what the stub code
  * does by itself, for so long, never will. Looked at in steps, since a thread that
@@ -165,7 +162,7 @@ static bool hand_over_at(struct systrap_context *ctx, struct systrap_thread *t, 
 
 static bool is_at(const struct systrap_thread *t, unsigned int cpu)
 {
-	return cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & TSC_AUX_CPU);
+	return cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & SYSTRAP_TSC_AUX_CPU);
 }
 
 static bool hand_over_away(struct systrap_context *ctx, struct systrap_thread *t, unsigned int cpu)
@@ -224,7 +221,7 @@ static void resume_paced(struct systrap_context *ctx, struct systrap_thread *t)
 	unsigned int cpu;
 	uint64_t start = __builtin_ia32_rdtscp(&cpu);
 
-	cpu &= TSC_AUX_CPU;
+	cpu &= SYSTRAP_TSC_AUX_CPU;
 	if (ctx->pace.spin && may_spin(platform_of(ctx))) {
 		resume_spinning(ctx, t, cpu, start);
 		return;
@@ -255,7 +252,7 @@ int systrap_wait_ready(struct systrap_thread *t)
 	uint64_t start = __builtin_ia32_rdtscp(&cpu);
 	int state;
 
-	if (is_at(t, cpu & TSC_AUX_CPU) || !spin_for_stub(t, start, ticks))
+	if (is_at(t, cpu & SYSTRAP_TSC_AUX_CPU) || !spin_for_stub(t, start, ticks))
 		sleep_for_stub(NULL, t);
 	state = read_state(t);
 	if (state < 0)

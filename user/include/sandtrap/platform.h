@@ -205,8 +205,7 @@ struct platform_constructor {
 	const char *name;
 	const char *description;
 	struct platform_requirements requirements;
-	int (*new_platform)(const struct platform_options *opts,
-			    struct platform **out);
+	int (*new_platform)(const struct platform_options *opts, struct platform **out);
 	int (*open_device)(const char *path);
 };
 
@@ -228,6 +227,7 @@ struct platform_constructor {
  * @context_release: context_release()
  * @map_file: address_space_map_file()
  * @unmap: address_space_unmap()
+ * @protect: address_space_protect(), may be NULL
  * @flush: address_space_flush()
  * @pre_fork: address_space_pre_fork(), may be NULL
  * @post_fork: address_space_post_fork(), may be NULL
@@ -245,8 +245,7 @@ struct platform_constructor {
 struct platform_ops {
 	/* platform */
 	void (*release)(struct platform *p);
-	int (*new_address_space)(struct platform *p,
-				 struct platform_address_space **out);
+	int (*new_address_space)(struct platform *p, struct platform_address_space **out);
 	int (*new_context)(struct platform *p, struct platform_context **out);
 	int (*preempt_all_cpus)(struct platform *p);
 	int (*global_memory_barrier)(struct platform *p);
@@ -266,14 +265,14 @@ struct platform_ops {
 	void (*context_release)(struct platform_context *ctx);
 
 	/* address space */
-	int (*map_file)(struct platform_address_space *as,
-			struct platform_context *ctx, uint64_t addr, int fd,
-			uint64_t offset, uint64_t len, int prot,
+	int (*map_file)(struct platform_address_space *as, struct platform_context *ctx,
+			uint64_t addr, int fd, uint64_t offset, uint64_t len, int prot,
 			bool precommit);
-	int (*unmap)(struct platform_address_space *as,
-		     struct platform_context *ctx, uint64_t addr, uint64_t len);
-	int (*flush)(struct platform_address_space *as,
-		     struct platform_context *ctx);
+	int (*unmap)(struct platform_address_space *as, struct platform_context *ctx,
+		     uint64_t addr, uint64_t len);
+	int (*protect)(struct platform_address_space *as, struct platform_context *ctx,
+		       uint64_t addr, uint64_t len, int prot);
+	int (*flush)(struct platform_address_space *as, struct platform_context *ctx);
 	void (*pre_fork)(struct platform_address_space *as);
 	void (*post_fork)(struct platform_address_space *as);
 	void (*address_space_release)(struct platform_address_space *as);
@@ -287,9 +286,8 @@ struct platform_ops {
 			    struct segmentation_fault *fault);
 	ssize_t (*zero_out)(struct platform_address_space *as, uint64_t addr,
 			    size_t len, struct segmentation_fault *fault);
-	int (*swap_u32)(struct platform_address_space *as, uint64_t addr,
-			uint32_t new_value, uint32_t *old,
-			struct segmentation_fault *fault);
+	int (*swap_u32)(struct platform_address_space *as, uint64_t addr, uint32_t new_value,
+			uint32_t *old, struct segmentation_fault *fault);
 	int (*cas_u32)(struct platform_address_space *as, uint64_t addr,
 		       uint32_t expected, uint32_t new_value, uint32_t *old,
 		       struct segmentation_fault *fault);
@@ -420,8 +418,7 @@ const struct platform_constructor *platform_lookup(const char *name);
  * kind needs no device; else the errno of open(2): -ENOENT if the module is
  * not loaded, -EACCES without permission; -EPROTO if its ABI does not fit.
  */
-int platform_open_device(const struct platform_constructor *c,
-			 const char *path);
+int platform_open_device(const struct platform_constructor *c, const char *path);
 
 /**
  * platform_new() - create a platform
@@ -454,8 +451,7 @@ void platform_release(struct platform *p);
  * Return: 0; -EAGAIN: retry once another address space has been released;
  * -ENOMEM; other -errno if no stub process could be made.
  */
-int platform_new_address_space(struct platform *p,
-			       struct platform_address_space **out);
+int platform_new_address_space(struct platform *p, struct platform_address_space **out);
 
 /**
  * platform_new_context() - create a context
@@ -650,9 +646,8 @@ static inline void platform_keep_fd(struct platform *p, int fd)
  * Return: 0 or -errno of mmap(2); -EINVAL for unaligned or out of range
  * arguments; -ECHILD if the stub died.
  */
-int address_space_map_file(struct platform_address_space *as,
-			   struct platform_context *ctx, uint64_t addr, int fd,
-			   uint64_t offset, uint64_t len, int prot,
+int address_space_map_file(struct platform_address_space *as, struct platform_context *ctx,
+			   uint64_t addr, int fd, uint64_t offset, uint64_t len, int prot,
 			   bool precommit);
 
 /**
@@ -664,9 +659,23 @@ int address_space_map_file(struct platform_address_space *as,
  *
  * Return: as address_space_map_file().
  */
-int address_space_unmap(struct platform_address_space *as,
-			struct platform_context *ctx, uint64_t addr,
-			uint64_t len);
+int address_space_unmap(struct platform_address_space *as, struct platform_context *ctx,
+			uint64_t addr, uint64_t len);
+
+/**
+ * address_space_protect() - change what is permitted in a range
+ * @as: address space
+ * @ctx: as for address_space_map_file()
+ * @addr: page aligned
+ * @len: page aligned, not 0; without holes
+ * @prot: as for address_space_map_file(), and what it could have been given there
+ *
+ * As if the range was mapped anew from what it shows, but page tables stay filled.
+ *
+ * Return: as address_space_map_file(); -EOPNOTSUPP: not on this platform, map it anew.
+ */
+int address_space_protect(struct platform_address_space *as, struct platform_context *ctx,
+			  uint64_t addr, uint64_t len, int prot);
 
 /**
  * address_space_flush() - carry out all deferred operations
@@ -677,8 +686,7 @@ int address_space_unmap(struct platform_address_space *as,
  *
  * Return: as address_space_map_file(), for the first operation that failed.
  */
-int address_space_flush(struct platform_address_space *as,
-			struct platform_context *ctx);
+int address_space_flush(struct platform_address_space *as, struct platform_context *ctx);
 
 /**
  * address_space_pre_fork() - about to copy the mm of this address space
@@ -741,8 +749,7 @@ ssize_t address_space_copy_out(struct platform_address_space *as,
  *
  * Return: as address_space_copy_in().
  */
-ssize_t address_space_zero_out(struct platform_address_space *as,
-			       uint64_t addr, size_t len,
+ssize_t address_space_zero_out(struct platform_address_space *as, uint64_t addr, size_t len,
 			       struct segmentation_fault *fault);
 
 /**

@@ -46,6 +46,15 @@ int mm_fork(struct task *t, struct mm **out);
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm);
 
+/**
+ * mm_exit() - all tasks have left it
+ * @mm: mm
+ *
+ * Gives up at once what others may notice, the files that are mapped. Memory and
+ * address space go with the last reference. Does nothing if there are others yet.
+ */
+void mm_exit(struct mm *mm);
+
 struct platform_address_space *mm_address_space(struct mm *mm);
 
 /**
@@ -64,6 +73,14 @@ void mm_add_task(struct mm *mm);
 void mm_remove_task(struct mm *mm);
 /* Does more than one task run in it? */
 bool mm_is_shared(struct mm *mm);
+
+/**
+ * mm_start() - about to run a task for the first time
+ * @t: calling task
+ *
+ * Return: 0; -errno: it has been killed.
+ */
+int mm_start(struct task *t);
 
 /**
  * mm_handle_fault() - a page fault of the program

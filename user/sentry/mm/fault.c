@@ -84,7 +84,7 @@ int mm_access(struct mm *mm, struct task *t, uint64_t addr, bool write,
 	return err == -ENOMEM ? err : err ? -EFAULT : 0;
 }
 
-/* The child of a fork starts with an empty address space: fill it at once. */
+/* The child of a fork starts with an empty address space, and touches its stack at once. */
 static int map_all(struct mm *mm, struct task *t)
 {
 	struct pma *p;
@@ -97,6 +97,20 @@ static int map_all(struct mm *mm, struct task *t)
 	}
 	mm->map_all = false;
 	return 0;
+}
+
+int mm_start(struct task *t)
+{
+	struct mm *mm = t->mm;
+	int err = 0;
+
+	pthread_mutex_lock(&mm->lock);
+	if (mm->map_all)
+		err = map_all(mm, t);
+	if (!err)
+		err = mm_sync(mm, t);
+	pthread_mutex_unlock(&mm->lock);
+	return err;
 }
 
 int mm_handle_fault(struct task *t, uint64_t addr, uint32_t access)

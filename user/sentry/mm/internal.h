@@ -92,7 +92,7 @@ RB_HEAD(pma_tree, pma);
  * @unflushed: context that may have operations queued on @as, while one task
  *	runs in it
  * @last_fault: address of the last fault
- * @map_all: just forked: map every pma at the first fault
+ * @map_all: just forked: nothing is mapped until mm_start(), or the first fault
  * @patches: system calls that have been rewritten (patch.h), or NULL
  * @patch_seen: how often which ones trapped
  * @search_from: below this address mmap() looks for room first
@@ -162,6 +162,8 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p,
 		  uint64_t addr);
 /* (Re)map in the platform's address space with what is permitted now. */
 int pma_map(struct mm *mm, struct task *t, struct pma *p);
+/* The same where nothing but the permission has changed. */
+int pma_protect(struct mm *mm, struct task *t, struct pma *p);
 /* Add a pma that takes over one reference of its pages, joined with its
  * predecessor if possible. NULL: no memory, references dropped. */
 struct pma *pma_insert(struct mm *mm, const struct pma *tmpl);
@@ -183,9 +185,16 @@ static inline struct platform_context *mm_ctx(struct task *t)
 /*
  * Ends a change of the mm. With one task the platform may defer it to that
  * task's next switch; if other tasks run in it, they must see it before the
- * caller goes on, and before pages are freed.
+ * caller goes on.
  */
 int mm_sync(struct mm *mm, struct task *t);
+
+/*
+ * The same before pages of the memory file that are mapped no longer, or no longer
+ * for writing, get into other hands. On some platforms a hostile program may be
+ * running on although its task has stopped.
+ */
+int mm_sync_pages(struct mm *mm, struct task *t);
 
 /*
  * An operation on the address space failed, and those after it were dropped: what

@@ -86,6 +86,25 @@ static void free_all(struct mm *mm)
 		vma_remove(mm, v);
 }
 
+void mm_exit(struct mm *mm)
+{
+	struct pma *p, *next;
+	struct vma *v;
+
+	if (atomic_load(&mm->refs) != 1)
+		return;
+	for (p = RB_MIN(pma_tree, &mm->pmas); p; p = next) {
+		next = RB_NEXT(pma_tree, &mm->pmas, p);
+		if (!p->file)
+			continue;
+		RB_REMOVE(pma_tree, &mm->pmas, p);
+		file_put(p->file);
+		free(p);
+	}
+	while ((v = RB_MIN(vma_tree, &mm->vmas)))
+		vma_remove(mm, v);
+}
+
 void mm_put(struct mm *mm)
 {
 	if (atomic_fetch_sub(&mm->refs, 1) != 1)
@@ -104,15 +123,24 @@ struct platform_address_space *mm_address_space(struct mm *mm)
 	return mm->as;
 }
 
+static int flush(struct mm *mm, struct task *t)
+{
+	return mm_broken(t, address_space_flush(mm->as, mm_ctx(t)));
+}
+
 int mm_sync(struct mm *mm, struct task *t)
 {
-	if (atomic_load(&mm->nr_tasks) > 1 ||
-	    mm->kernel->platform->untrusted_stops)
-		return mm_broken(t, address_space_flush(mm->as,
-							mm_ctx(t)));
+	if (atomic_load(&mm->nr_tasks) > 1)
+		return flush(mm, t);
 	if (t)
 		mm->unflushed = t->ctx;
 	return 0;
+}
+
+int mm_sync_pages(struct mm *mm, struct task *t)
+{
+	return mm->kernel->platform->untrusted_stops ? flush(mm, t) :
+						       mm_sync(mm, t);
 }
 
 void mm_add_task(struct mm *mm)
@@ -199,7 +227,7 @@ static int fork_pma(struct mm *from, struct task *t, struct mm *to,
 	if (!pma_insert(to, &copy))
 		return -ENOMEM;
 	if (was_writable && p->cow && p->mapped)
-		return pma_map(from, t, p);
+		return pma_protect(from, t, p);
 	return 0;
 }
 
@@ -214,7 +242,7 @@ static int fork_pmas(struct mm *from, struct task *t, struct mm *to)
 		if (err)
 			return err;
 	}
-	return mm_sync(from, t);
+	return mm_sync_pages(from, t);
 }
 
 int mm_fork(struct task *t, struct mm **out)

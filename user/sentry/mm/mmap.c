@@ -207,7 +207,7 @@ static int protect_vma(struct mm *mm, struct task *t, struct vma *v, int prot)
 		    p->end - p->start <= COW_WINDOW)
 			err = pma_break_cow(mm, t, p, p->start);
 		else if (!mm->map_all)
-			err = pma_map(mm, t, p);
+			err = pma_protect(mm, t, p);
 	}
 	if (!err && populate_at_once(mm, v))
 		err = pma_populate(mm, t, v, v->start, v->end);

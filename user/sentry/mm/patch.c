@@ -220,7 +220,7 @@ static int rewrite_page(struct mm *mm, struct task *t, uint64_t addr, const void
 	p->cow = false;
 	err = pma_map(mm, t, p);
 	if (!err)
-		err = mm_sync(mm, t);
+		err = old.file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
 	pma_put_pages(mm, old.file, old.off, PAGE_SIZE);
 	return err;
 }

@@ -159,10 +159,21 @@ int pma_map(struct mm *mm, struct task *t, struct pma *p)
 	return mm_broken(t, err);
 }
 
+int pma_protect(struct mm *mm, struct task *t, struct pma *p)
+{
+	int prot = pma_host_prot(p), err;
+
+	if (!t || !p->mapped || !prot)
+		return pma_map(mm, t, p);
+	err = address_space_protect(mm->as, mm_ctx(t), p->start,
+				    p->end - p->start, prot);
+	return err == -EOPNOTSUPP ? pma_map(mm, t, p) : mm_broken(t, err);
+}
+
 int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 {
 	struct pma *p, *next;
-	bool mapped = false;
+	bool mapped = false, pages = false;
 	int err;
 
 	err = patch_forget(mm, t, start, end);
@@ -173,13 +184,15 @@ int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 	if (err)
 		return err;
 	for (p = pma_find(mm, start); p && p->start < end;
-	     p = RB_NEXT(pma_tree, &mm->pmas, p))
+	     p = RB_NEXT(pma_tree, &mm->pmas, p)) {
 		mapped |= p->mapped;
+		pages |= p->mapped && !p->file;
+	}
 	if (mapped) {
 		err = mm_broken(t, address_space_unmap(mm->as, mm_ctx(t),
 						       start, end - start));
 		if (!err)
-			err = mm_sync(mm, t);
+			err = pages ? mm_sync_pages(mm, t) : mm_sync(mm, t);
 		/* While the program may see the pages they stay ours. */
 		if (err)
 			return err;
@@ -323,7 +336,7 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 					      p->end - p->start)) {
 		/* The others have gone: the pages are ours again. */
 		p->cow = false;
-		return pma_map(mm, t, p);
+		return pma_protect(mm, t, p);
 	}
 	err = pma_split_at(mm, start);
 	if (!err)
@@ -348,7 +361,7 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 	copy->cow = false;
 	err = pma_map(mm, t, copy);
 	if (!err)
-		err = mm_sync(mm, t);
+		err = old.file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
 	pma_put_pages(mm, old.file, old.off, end - start);
 	return err;
 }

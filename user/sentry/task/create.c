@@ -80,7 +80,7 @@ void thread_group_put(struct thread_group *tg)
 }
 
 /* On the task's own thread, or before it has one. */
-void task_release_resources(struct task *t)
+struct mm *task_release_but_mm(struct task *t)
 {
 	struct platform_context *ctx = t->ctx;
 	struct fd_table *files = t->files;
@@ -90,7 +90,7 @@ void task_release_resources(struct task *t)
 	sem_exit(t);
 	/* Done at exit; the last reference may be put under tasks_lock. */
 	if (!ctx && !files && !fs && !mm)
-		return;
+		return NULL;
 	/* Readers of /proc look at these under tasks_lock. */
 	pthread_mutex_lock(&t->kernel->tasks_lock);
 	t->mm = NULL;
@@ -100,7 +100,7 @@ void task_release_resources(struct task *t)
 	if (mm) {
 		task_mm_released(t);
 		mm_remove_task(mm);
-		mm_put(mm);
+		mm_exit(mm);
 	}
 	if (files)
 		fd_table_put(files);
@@ -110,6 +110,15 @@ void task_release_resources(struct task *t)
 	t->regs = NULL;
 	if (ctx)
 		context_release(ctx);
+	return mm;
+}
+
+void task_release_resources(struct task *t)
+{
+	struct mm *mm = task_release_but_mm(t);
+
+	if (mm)
+		mm_put(mm);
 }
 
 void task_publish_locked(struct task *t)
@@ -322,6 +331,7 @@ static void *task_thread(void *arg)
 	current_tgid = t->tg->tgid;
 	if (t->set_child_tid)
 		put_user_u32(t, t->set_child_tid, (uint32_t)t->tid);
+	mm_start(t);
 	task_run(t);
 	task_do_exit(t);
 	task_put(t);

@@ -267,16 +267,23 @@ static void count_syscalls(struct task *t)
 	atomic_fetch_add(&k->fault_count, t->fault_count);
 }
 
-/* The last thing a task's host thread does; the caller has a reference. */
+/*
+ * The last thing a task's host thread does; the caller has a reference. Nobody waits
+ * for the memory, which takes longer than all else.
+ */
 void task_do_exit(struct task *t)
 {
+	struct mm *mm;
+
 	if (unlikely(t->kernel->strace))
 		strace_task_exit(t);
 	exit_user_memory(t);
 	count_syscalls(t);
 	exit_begin(t);
-	task_release_resources(t);
+	mm = task_release_but_mm(t);
 	exit_finish(t);
+	if (mm)
+		mm_put(mm);
 }
 
 void task_mm_released(struct task *t)

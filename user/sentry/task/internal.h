@@ -86,6 +86,8 @@ void thread_group_put(struct thread_group *tg);
 void task_publish_locked(struct task *t);
 /* The task's files, mm and context go; the struct stays. */
 void task_release_resources(struct task *t);
+/* The same, but for the mm, which is the caller's to put; or NULL. */
+struct mm *task_release_but_mm(struct task *t);
 
 /* cred.c */
 void cred_init_caps(struct cred *c);

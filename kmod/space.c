@@ -241,7 +241,7 @@ int sandtrap_space_bind(struct sandtrap_space *space,
 /* the server */
 
 /* The stub's code is where the call comes from; and it must stay as it is. */
-static int find_stub(struct sandtrap_space *space)
+static int find_stub(unsigned long *start, unsigned long *end)
 {
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
@@ -251,8 +251,8 @@ static int find_stub(struct sandtrap_space *space)
 	vma = find_vma(mm, task_pt_regs(current)->ip);
 	if (vma && vma->vm_start <= task_pt_regs(current)->ip &&
 	    (vma->vm_flags & VM_EXEC) && !(vma->vm_flags & VM_WRITE)) {
-		space->stub_start = vma->vm_start;
-		space->stub_end = vma->vm_end;
+		*start = vma->vm_start;
+		*end = vma->vm_end;
 		err = 0;
 	}
 	mmap_read_unlock(mm);
@@ -271,6 +271,7 @@ bool sandtrap_task_is_bare(void)
 
 static int become_server(struct sandtrap_space *space)
 {
+	unsigned long start, end;
 	int err;
 
 	if (!thread_group_empty(current) ||
@@ -278,10 +279,16 @@ static int become_server(struct sandtrap_space *space)
 	    current->seccomp.mode != SECCOMP_MODE_FILTER ||
 	    !task_no_new_privs(current) || !sandtrap_task_is_bare())
 		return -EPERM;
+	/* Before anything is changed: who is refused may ask again. */
+	err = find_stub(&start, &end);
+	if (err)
+		return err;
 
 	spin_lock(&space->lock);
 	err = -EPERM;
 	if (!space->server) {
+		space->stub_start = start;
+		space->stub_end = end;
 		space->server = get_task_struct(current);
 		err = 0;
 	}
@@ -289,9 +296,6 @@ static int become_server(struct sandtrap_space *space)
 	if (err)
 		return err;
 
-	err = find_stub(space);
-	if (err)
-		return err;
 	mmgrab(current->mm);
 	/* From here on others look at the mm. */
 	smp_store_release(&space->mm, current->mm);

@@ -188,7 +188,10 @@ void sandtrap_space_dead(struct sandtrap_space *space)
 	wake_up_all(&space->batch_wq);
 }
 
-/* Can be called under inst->lock, and from the exit of the owner. */
+/*
+ * Can be called under inst->lock, and from the exit of the owner. The signal is
+ * for the process: of a first thread that has ended by itself it would be lost.
+ */
 void sandtrap_space_kill(struct sandtrap_space *space)
 {
 	struct task_struct *server;
@@ -197,7 +200,9 @@ void sandtrap_space_kill(struct sandtrap_space *space)
 	server = READ_ONCE(space->server);
 	if (server) {
 		trace_sandtrap_kill(0, SANDTRAP_KILL_SPACE);
-		send_sig(SIGKILL, server, 1);
+		rcu_read_lock();
+		kill_pid(task_tgid(server), SIGKILL, 1);
+		rcu_read_unlock();
 	}
 }
 

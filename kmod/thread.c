@@ -235,8 +235,12 @@ void sandtrap_thread_exit(struct sandtrap_thread *thr)
 	if (ctx) {
 		trace_sandtrap_kill(ctx->id, SANDTRAP_KILL_EXIT);
 		WRITE_ONCE(ctx->page->need_wakeup, 1);
-		rcu_assign_pointer(ctx->thread, NULL);
+		/* Before the context is free to be bound elsewhere. */
 		sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
+		rcu_assign_pointer(ctx->thread, NULL);
+		/* Orders that store before the look at ->waiter. */
+		smp_mb();
+		sandtrap_wake_waiter(ctx);
 	}
 	thr->ctx = NULL;
 	thr->next = NULL;

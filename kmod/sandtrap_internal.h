@@ -58,6 +58,45 @@
  */
 #define SANDTRAP_STUB_WAIT (TASK_INTERRUPTIBLE | TASK_FREEZABLE)
 
+/*
+ * The locks one by one: what each protects, who takes it, what may happen under it.
+ *
+ * sandtrap_context.busy
+ *	protects	what the context is bound to (->space), the place of the one who
+ *			waits for it (->waiter), and the request that is made to it
+ *	taken by	RUN, lseek(), WAIT, PULL, BIND while they last; RELEASE, for ever;
+ *			NEW_CONTEXT, until the context is complete
+ *	may sleep	yes; nobody waits for it: the second comer gets EBUSY. RESUME and
+ *			INTERRUPT do without
+ * sandtrap_space.batch
+ *	protects	the order of batches; ->req
+ *	taken by	whoever has a batch, in MEM or RUN; given back by who carried it out,
+ *			or by the asker that has withdrawn it
+ *	may sleep	yes, as long as the files take; waited for interruptibly
+ * sandtrap_owners_lock
+ *	protects	changes of the table of owners; readers, at the exit and exec of any
+ *			process, are under RCU
+ *	taken by	open() and the last close() of an instance
+ *	may sleep	no; nothing else is taken under it
+ * sandtrap_instance.lock
+ *	protects	->spaces, ->dead
+ *	taken by	NEW_ADDRESS_SPACE, the last put of a space, whoever ends the instance:
+ *			its last close(), the exit or exec of its owner
+ *	may sleep	no; space locks, and those that a signal takes, are taken under it
+ * sandtrap_space.lock
+ *	protects	which thread has which context (->thread, ->ctx, ->next, ->unbind),
+ *			the three lists of those who wait, ->server, ->dead
+ *	taken by	NEW_CONTEXT, BIND, RELEASE; SERVE, ATTACH; a thread that lets go of its
+ *			context, or exits; the end of the space
+ *	may sleep	no; an event may be published under it, so ring.lock and the locks of
+ *			wait queues are taken under it
+ * sandtrap_ring.lock
+ *	protects	the producer's side of the ring: ->head, ->overflows, ->backlog
+ *	taken by	every event of a context with SANDTRAP_CONTEXT_RING, poll(), WAIT for
+ *			the ring, the last put of a context
+ *	may sleep	no; nothing else is taken under it
+ */
+
 struct sandtrap_context;
 
 /* Told by the tracepoint sandtrap:sandtrap_kill. */

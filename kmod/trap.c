@@ -3,9 +3,27 @@
  * trap.c - the hot path: an event of a program out, an answer in
  *
  * Everything here runs on the stub's thread, most of it inside the hooked
- * functions. The life of a trapped call: publish the registers and the event,
- * wait for the sentry (spinning, then sleeping), load registers, return to user
- * mode as the program. See context.c for why no wake-up is lost.
+ * functions. See context.c for why no wake-up is lost.
+ *
+ * The life of a trapped system call, in ring mode:
+ *
+ *	the program executes "syscall"; the kernel saves its registers, sees the work
+ *	bit, and calls syscall_user_dispatch(), which ftrace redirects (hook.c)
+ *	sandtrap_trap_syscall()
+ *	    leave()		registers into the context's page; bases and FPU state only
+ *				if they were asked for: they stay in the task
+ *	    sandtrap_publish()	event and number; wakes who waits in RUN; the ring, if any
+ *	    sandtrap_stop()
+ *		wait_resume()	spins as long as the sentry allows, then sleeps; carries out
+ *				what it is asked to (memory, PULL); lets go of the context
+ *				if that is taken away; parks if the kernel wants the thread
+ *		enter()		loads state that the sentry changed, checks and loads the
+ *				registers; or publishes another event, and waits again
+ *	    return true: the kernel skips the call, and all that is done after one
+ *	the kernel's exit path: task work, if somebody wants an interrupt
+ *	(sandtrap_interrupted()), then user mode, with the registers of the page
+ *
+ * A fault comes in by force_sig_info_to_task() instead, and goes the same way.
  */
 #include <linux/ktime.h>
 #include <linux/sched/signal.h>

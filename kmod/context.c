@@ -42,10 +42,10 @@ struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
 	return ctx;
 }
 
-static void context_free_rcu(struct rcu_head *rcu)
+static void context_free_work(struct work_struct *work)
 {
 	struct sandtrap_context *ctx =
-		container_of(rcu, struct sandtrap_context, rcu);
+		container_of(to_rcu_work(work), struct sandtrap_context, free);
 
 	vfree(ctx->page);
 	kvfree(ctx->fpu);
@@ -61,7 +61,8 @@ static void context_free(struct kref *ref)
 	if (ctx->space)
 		sandtrap_space_put(ctx->space);
 	sandtrap_instance_put(ctx->inst);
-	call_rcu(&ctx->rcu, context_free_rcu);
+	INIT_RCU_WORK(&ctx->free, context_free_work);
+	queue_rcu_work(sandtrap_free_wq, &ctx->free);
 }
 
 void sandtrap_context_put(struct sandtrap_context *ctx)

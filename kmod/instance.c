@@ -43,18 +43,18 @@ struct sandtrap_instance *sandtrap_instance_new(void)
 	return inst;
 }
 
-static void instance_free_rcu(struct rcu_head *rcu)
+static void instance_free_work(struct work_struct *work)
 {
 	struct sandtrap_instance *inst =
-		container_of(rcu, struct sandtrap_instance, rcu);
+		container_of(to_rcu_work(work), struct sandtrap_instance, free);
 
 	sandtrap_ring_free(&inst->ring);
 	kfree(inst);
 }
 
 /*
- * The last reference can go in the exit probe, where vfree() may not be called.
- * An mm, on the other hand, must not be freed in an RCU callback.
+ * The last reference can go in the exit probe, where vfree() may not be called,
+ * nor in an RCU callback; see sandtrap_free_wq. An mm must not be freed there.
  */
 static void instance_free(struct kref *ref)
 {
@@ -62,7 +62,8 @@ static void instance_free(struct kref *ref)
 		container_of(ref, struct sandtrap_instance, ref);
 
 	mmdrop(inst->owner_mm);
-	call_rcu(&inst->rcu, instance_free_rcu);
+	INIT_RCU_WORK(&inst->free, instance_free_work);
+	queue_rcu_work(sandtrap_free_wq, &inst->free);
 }
 
 void sandtrap_instance_put(struct sandtrap_instance *inst)

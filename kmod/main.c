@@ -49,6 +49,14 @@ static_assert(sizeof(struct sandtrap_context_page) <= SANDTRAP_FPU_OFFSET);
 u32 sandtrap_fpu_size;
 u64 sandtrap_fpu_features;
 
+/*
+ * Where shared memory is freed. In an RCU callback, which is an interrupt, vfree()
+ * would keep the memory on a list until later, with the link of the list inside the
+ * memory: that is still mapped, and whoever has it could make the kernel free
+ * anything.
+ */
+struct workqueue_struct *sandtrap_free_wq;
+
 size_t sandtrap_context_size(void)
 {
 	return SANDTRAP_FPU_OFFSET + PAGE_ALIGN(sandtrap_fpu_size);
@@ -74,9 +82,12 @@ static int __init sandtrap_init(void)
 	err = sandtrap_compat_init();
 	if (err)
 		return err;
+	sandtrap_free_wq = alloc_workqueue("sandtrap", WQ_MEM_RECLAIM, 0);
+	if (!sandtrap_free_wq)
+		return -ENOMEM;
 	err = sandtrap_hooks_init();
 	if (err)
-		return err;
+		goto out_wq;
 
 	err = misc_register(&sandtrap_miscdev);
 	if (err)
@@ -85,6 +96,8 @@ static int __init sandtrap_init(void)
 
 out_hooks:
 	sandtrap_hooks_exit();
+out_wq:
+	destroy_workqueue(sandtrap_free_wq);
 	return err;
 }
 
@@ -92,8 +105,9 @@ static void __exit sandtrap_exit(void)
 {
 	misc_deregister(&sandtrap_miscdev);
 	sandtrap_hooks_exit();
-	/* Objects are freed by RCU callbacks, whose code is ours. */
+	/* Objects are freed by RCU callbacks, and by work that these queue. */
 	rcu_barrier();
+	destroy_workqueue(sandtrap_free_wq);
 }
 
 module_init(sandtrap_init);

@@ -35,6 +35,7 @@
 #include <linux/task_work.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "uapi/sandtrap.h"
@@ -123,7 +124,7 @@ struct sandtrap_ring {
 
 struct sandtrap_instance {
 	struct kref ref;
-	struct rcu_head rcu;
+	struct rcu_work free;
 	struct mm_struct *owner_mm; /* compared; mm_count held */
 	struct signal_struct *owner; /* compared, never followed */
 	struct hlist_node owner_node; /* under sandtrap_owners_lock, or RCU */
@@ -205,7 +206,7 @@ struct sandtrap_context {
 	struct sandtrap_thread __rcu *thread; /* written under space->lock */
 
 	struct kref ref;
-	struct rcu_head rcu;
+	struct rcu_work free;
 	struct sandtrap_instance *inst;
 	struct sandtrap_space *space; /* written by the holder of ->busy */
 	unsigned long busy;
@@ -279,6 +280,7 @@ static __always_inline struct sandtrap_thread *sandtrap_current(void)
 /* main.c */
 extern u32 sandtrap_fpu_size;
 extern u64 sandtrap_fpu_features;
+extern struct workqueue_struct *sandtrap_free_wq;
 size_t sandtrap_context_size(void);
 
 /* dev.c */

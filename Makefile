@@ -36,7 +36,8 @@ BUILD_ABS := $(abspath $(BUILD))
 KERNEL_DIR_ABS := $(abspath $(KERNEL_DIR))
 KERNEL_TOOL := KERNEL_DIR=$(KERNEL_DIR_ABS) scripts/kernel
 
-# KERNELS may hold full versions, series (6.12), or "all" for every supported series.
+# KERNELS may hold full versions, series (6.12), debug kernels (kasan-6.1), or "all" for
+# every supported series.
 KERNELS ?= $(shell $(KERNEL_TOOL) list)
 ifeq ($(strip $(KERNELS)),all)
 override KERNELS := $(shell $(KERNEL_TOOL) series all)
@@ -205,6 +206,12 @@ deps:
 need-deps:
 	@+$(DEPS_ENV) MAKE=$(MAKE) scripts/deps --quiet
 
+# Each is built once, and taken up again where it was left.
+DEBUG_KERNELS ?= kasan-6.1 kcsan-6.1
+.PHONY: debug-kernel
+debug-kernel:
+	@+KERNEL_DIR=$(KERNEL_DIR_ABS) MAKE=$(MAKE) scripts/debug-kernel $(DEBUG_KERNELS)
+
 # ------------------------------------------------------- running, testing --
 
 KERNEL ?= 6.1
@@ -298,10 +305,12 @@ help:
 	@echo 'kmod lib sandrun tests progs   one part of it'
 	@echo 'deps                   install missing Debian packages, fetch missing kernels'
 	@echo 'demo                   a real bash script in the sandbox, and which platform ran it'
-	@echo 'check                  all tests, on the host and in the VM on 6.1 and 6.12 (KERNELS=all: 7.2, too)'
+	@echo 'debug-kernel           kernels with KASAN, lockdep, kmemleak ... (kasan-6.1), with KCSAN (kcsan-6.1)'
+	@echo 'check                  all tests, on the host and in the VM on 6.1 and 6.12 (KERNELS=all: 7.2, too;'
+	@echo '                       KERNELS="kasan-6.1 kcsan-6.1": on the debug kernels)'
 	@echo 'checks                 the static checks alone'
 	@echo 'vm CMD=...             run a command in the VM (KERNEL= SMP= ICOUNT=1 TIMEOUT= MEM= NO_MODULE=1);'
-	@echo '                       KERNEL=6.1, 6.12, 7.2 or a full version'
+	@echo '                       KERNEL=6.1, 6.12, 7.2, kasan-6.1, kcsan-6.1 or a full version'
 	@echo 'bench                  measure native, all platforms and runsc, here and in the VM'
 	@echo '                       (ROUNDS=5 ROWS="getpid* start" PLATFORMS="ptrace" MACHINES=host|vm|all)'
 	@echo 'bench-check            hold the last results of bench against the promised ratios'

@@ -10,6 +10,7 @@
 #include <linux/ftrace.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/coredump.h>
 #include <linux/version.h>
 #include <linux/wait.h>
 
@@ -144,6 +145,71 @@ static inline bool sandtrap_has_robust_list(void)
 #endif
 	return SANDTRAP_FUTEX robust_list;
 #undef SANDTRAP_FUTEX
+#endif
+}
+
+/*
+ * The memory map of a task and what belongs to it are changed by direct.c the way
+ * these kernels do it. Since 6.19 concurrency ids work another way.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#define SANDTRAP_KNOWS_DIRECT 1
+#else
+#define SANDTRAP_KNOWS_DIRECT 0
+/* For KVM alone, by then. */
+#define fpu_alloc_guest_fpstate(guest) false
+#define fpu_free_guest_fpstate(guest) do { } while (0)
+#define fpu_swap_kvm_fpstate(guest, enter) do { } while (0)
+#endif
+
+/* Before 6.2 a task counts some of the pages that its mm gets and loses. */
+static inline void sandtrap_sync_rss(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0) && defined(SPLIT_RSS_COUNTING)
+	int i;
+
+	for (i = 0; i < NR_MM_COUNTERS; i++) {
+		int count = current->rss_stat.count[i];
+
+		if (unlikely(count)) {
+			atomic_long_add(count, &mm->rss_stat.count[i]);
+			current->rss_stat.count[i] = 0;
+		}
+	}
+	current->rss_stat.events = 0;
+#endif
+}
+
+/*
+ * When the owner of an mm exits, another task that has it becomes the owner. The
+ * caller holds the lock of current, and does not have @mm any more.
+ */
+static inline void sandtrap_mm_disown(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	if (unlikely(rcu_access_pointer(mm->owner) == current))
+		RCU_INIT_POINTER(mm->owner, NULL);
+#endif
+}
+
+/* Nobody may look at @mm who may not look at that of the caller. */
+static inline bool sandtrap_no_more_dumpable(struct mm_struct *mm)
+{
+#if SANDTRAP_KNOWS_DIRECT
+	return mm->user_ns == current->mm->user_ns &&
+	       (get_dumpable(mm) != SUID_DUMP_USER ||
+		get_dumpable(current->mm) == SUID_DUMP_USER);
+#else
+	return false;
+#endif
+}
+
+static inline bool sandtrap_has_io_uring(void)
+{
+#ifdef CONFIG_IO_URING
+	return current->io_uring;
+#else
+	return false;
 #endif
 }
 

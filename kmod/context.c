@@ -18,6 +18,7 @@
  *	if (seq unchanged) sleep		if (waiter) wake it
  */
 #include <linux/hrtimer.h>
+#include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -42,14 +43,19 @@ struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
 	return ctx;
 }
 
-static void context_free_work(struct work_struct *work)
+/* What context_new() made, all or part of it. */
+static void context_destroy(struct sandtrap_context *ctx)
 {
-	struct sandtrap_context *ctx =
-		container_of(to_rcu_work(work), struct sandtrap_context, free);
-
 	vfree(ctx->page);
 	kvfree(ctx->fpu);
+	sandtrap_direct_free(ctx);
 	kfree(ctx);
+}
+
+static void context_free_work(struct work_struct *work)
+{
+	context_destroy(container_of(to_rcu_work(work), struct sandtrap_context,
+				     free));
 }
 
 static void context_free(struct kref *ref)
@@ -87,7 +93,8 @@ static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
 		ctx = xa_load(&inst->contexts, id);
 	if (unlikely(!ctx))
 		ctx = ERR_PTR(-ENOENT);
-	else if (unlikely(test_and_set_bit_lock(0, &ctx->busy)))
+	else if (unlikely(test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED,
+						&ctx->busy)))
 		ctx = ERR_PTR(-EBUSY);
 	else
 		WRITE_ONCE(*recent, ctx);
@@ -113,9 +120,16 @@ context_of_arg(struct sandtrap_instance *inst,
 	return ctx ?: ERR_PTR(-ENOENT);
 }
 
-static void context_unclaim(struct sandtrap_context *ctx)
+/* Afterwards it may be gone. */
+void sandtrap_context_unclaim(struct sandtrap_context *ctx)
 {
-	clear_bit_unlock(0, &ctx->busy);
+	unsigned long busy = BIT(SANDTRAP_BUSY_CLAIMED);
+
+	if (likely(try_cmpxchg_release(&ctx->busy, &busy, 0)))
+		return;
+	/* It stays claimed, and is in no table any more. */
+	sandtrap_context_release(ctx);
+	module_put(THIS_MODULE);
 }
 
 static bool context_stopped(struct sandtrap_context *ctx)
@@ -209,17 +223,16 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 		return NULL;
 	ctx->page = sandtrap_shared_alloc(sandtrap_context_size());
 	ctx->fpu = sandtrap_fpu_copy_new();
-	if (!ctx->page || !ctx->fpu) {
-		vfree(ctx->page);
-		kvfree(ctx->fpu);
-		kfree(ctx);
+	if (!ctx->page || !ctx->fpu ||
+	    (flags & SANDTRAP_CONTEXT_DIRECT && sandtrap_direct_init(ctx))) {
+		context_destroy(ctx);
 		return NULL;
 	}
 
 	kref_init(&ctx->ref);
 	kref_get(&inst->ref);
 	ctx->inst = inst;
-	ctx->busy = 1; /* until it is complete */
+	ctx->busy = BIT(SANDTRAP_BUSY_CLAIMED); /* until it is complete */
 	ctx->flags = flags;
 	ctx->cookie = cookie;
 	INIT_LIST_HEAD(&ctx->starting);
@@ -239,8 +252,12 @@ int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
 	struct sandtrap_context *ctx;
 	int err;
 
-	if (a->flags & ~SANDTRAP_CONTEXT_ALL)
+	if (a->flags & ~SANDTRAP_CONTEXT_ALL ||
+	    (a->flags & SANDTRAP_CONTEXT_DIRECT && !sandtrap_has_direct))
 		return -EOPNOTSUPP;
+	/* Its events are the returns of SANDTRAP_RUN. */
+	if (a->flags == SANDTRAP_CONTEXT_ALL)
+		return -EINVAL;
 	if (a->address_space < -1)
 		return -EBADF;
 	if (a->address_space >= 0) {
@@ -273,7 +290,7 @@ int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
 		xa_erase(&inst->contexts, ctx->id);
 		sandtrap_context_put(ctx);
 	} else {
-		clear_bit_unlock(0, &ctx->busy);
+		sandtrap_context_unclaim(ctx);
 	}
 out_space:
 	if (space)
@@ -292,6 +309,10 @@ static void context_unbind(struct sandtrap_context *ctx)
 
 	if (!space)
 		return;
+	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
+		sandtrap_direct_unbind(ctx);
+		return;
+	}
 	spin_lock(&space->lock);
 	waiting = !list_empty(&ctx->starting);
 	list_del_init(&ctx->starting);
@@ -370,7 +391,7 @@ int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg)
 	if (space)
 		err = sandtrap_space_bind(space, ctx);
 out_ctx:
-	context_unclaim(ctx);
+	sandtrap_context_unclaim(ctx);
 out_space:
 	if (space)
 		sandtrap_space_put(space);
@@ -492,6 +513,48 @@ static int run_plain(struct sandtrap_context *ctx, u32 seq)
 	return wait_stopped(ctx, seq);
 }
 
+/* The claim of the context is given back. */
+static int run_direct_batch(struct sandtrap_context *ctx,
+			    struct sandtrap_run *a,
+			    struct sandtrap_batch *batch)
+{
+	struct sandtrap_space *space = ctx->space;
+	int err;
+
+	kref_get(&space->ref);
+	err = sandtrap_space_begin_batch(space);
+	if (err) {
+		sandtrap_context_unclaim(ctx);
+	} else {
+		err = sandtrap_direct_run(ctx, a->seq, batch);
+		sandtrap_space_end_batch(space);
+	}
+	sandtrap_space_put(space);
+	return err;
+}
+
+static int run_direct(struct sandtrap_context *ctx, struct sandtrap_run *a,
+		      struct sandtrap_run __user *uarg)
+{
+	struct sandtrap_batch *batch;
+	int err;
+
+	if (!a->nr_ops)
+		return sandtrap_direct_run(ctx, a->seq, NULL);
+	batch = sandtrap_batch_new(a->ops, a->nr_ops);
+	if (IS_ERR(batch)) {
+		sandtrap_context_unclaim(ctx);
+		return PTR_ERR(batch);
+	}
+	err = run_direct_batch(ctx, a, batch);
+	/* If the call returns this, the program is not entered. */
+	if (put_user(batch->done, &uarg->out_ops_done) ||
+	    put_user((u32)-batch->req.error, &uarg->out_op_error))
+		err = -EFAULT;
+	sandtrap_batch_put(batch);
+	return err;
+}
+
 static int run_batch(struct sandtrap_context *ctx, struct sandtrap_run *a,
 		     struct sandtrap_run __user *uarg)
 {
@@ -535,11 +598,13 @@ int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
 		err = -ENOTCONN;
 	else if (context_dead(ctx, a->seq))
 		err = -ESRCH;
+	else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
+		return run_direct(ctx, a, uarg);
 	else if (a->nr_ops)
 		err = run_batch(ctx, a, uarg);
 	else
 		err = run_plain(ctx, a->seq);
-	context_unclaim(ctx);
+	sandtrap_context_unclaim(ctx);
 	return err;
 }
 
@@ -558,11 +623,13 @@ int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 		err = -ENOTCONN;
 	} else if (unlikely(context_dead(ctx, seq))) {
 		err = -ESRCH;
+	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
+		return sandtrap_direct_run(ctx, seq, NULL);
 	} else {
 		context_handoff(ctx);
 		err = step_aside(ctx, seq) ? 0 : wait_stopped(ctx, seq);
 	}
-	context_unclaim(ctx);
+	sandtrap_context_unclaim(ctx);
 	return err;
 }
 
@@ -579,6 +646,8 @@ int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
 		return -ENOENT;
 	if (context_dead(ctx, a->seq)) {
 		err = -ESRCH;
+	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
+		err = -EINVAL;
 	} else if (READ_ONCE(ctx->seq) == a->seq) {
 		smp_store_release(&ctx->page->resume_seq, a->seq);
 		context_kick(ctx);
@@ -637,12 +706,14 @@ int sandtrap_wait(struct sandtrap_instance *inst, void *arg)
 		return PTR_ERR(ctx);
 	if (context_dead(ctx, a->seq)) {
 		err = -ESRCH;
+	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
+		err = READ_ONCE(ctx->seq) == a->seq ? -EINVAL : 0;
 	} else {
 		WRITE_ONCE(ctx->waiter, current);
 		err = wait_event_seq(ctx, a->seq, NULL, timeout);
 		WRITE_ONCE(ctx->waiter, NULL);
 	}
-	context_unclaim(ctx);
+	sandtrap_context_unclaim(ctx);
 	return err;
 }
 
@@ -661,6 +732,7 @@ int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg)
 	 * queued work on its way to user mode; see sandtrap_interrupted().
 	 */
 	smp_store_mb(ctx->interrupt, true);
+	sandtrap_direct_kick(ctx);
 	rcu_read_lock();
 	thr = rcu_dereference(ctx->thread);
 	if (thr)
@@ -676,8 +748,6 @@ static int pull(struct sandtrap_context *ctx, u32 what)
 	u32 seq = READ_ONCE(ctx->seq);
 	int err;
 
-	if (context_dead(ctx, seq))
-		return -ESRCH;
 	err = context_request(ctx, seq, &req);
 	if (!err && !req.done)
 		err = -ESRCH;
@@ -702,8 +772,12 @@ int sandtrap_pull(struct sandtrap_instance *inst, void *arg)
 		err = -EINVAL;
 	else if (READ_ONCE(ctx->event) == SANDTRAP_EVENT_NONE)
 		err = 0; /* the pages hold all there is */
+	else if (context_dead(ctx, READ_ONCE(ctx->seq)))
+		err = -ESRCH;
+	else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
+		err = sandtrap_direct_pull(ctx, a->flags);
 	else
 		err = pull(ctx, a->flags);
-	context_unclaim(ctx);
+	sandtrap_context_unclaim(ctx);
 	return err;
 }

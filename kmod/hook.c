@@ -2,12 +2,15 @@
 /*
  * hook.c - how the kernel's functions come to call us, for our tasks only
  *
- * Three functions are redirected with ftrace, as live patches do it. For a task
+ * Four functions are redirected with ftrace, as live patches do it. For a task
  * that is not ours the function runs as if nothing were there. The first is
  * not even reached by a task that has no syscall user dispatch.
  *
  *   syscall_user_dispatch	every system call of a task with the work bit
  *   force_sig_info_to_task	a signal that the kernel forces on a task
+ *   arch_do_signal_or_restart	a signal, stop, freeze or exit on the way to user
+ *				mode: a task that wears a program leaves it first;
+ *				without it, direct mode is not offered
  *   emulate_vsyscall		an execution fault in the vsyscall page: refused
  *				to our tasks, so it is a fault like any other
  *				(two functions since 6.19: _pf and _gp)
@@ -55,8 +58,11 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops,
 			       struct ftrace_regs *fregs)
 {
-	if (sandtrap_current())
-		redirect(fregs, sandtrap_trap_syscall);
+	struct sandtrap_trapped *t = sandtrap_trapped(current);
+
+	if (t)
+		redirect(fregs, t->direct ? sandtrap_direct_syscall :
+					    sandtrap_trap_syscall);
 }
 
 /*
@@ -75,24 +81,38 @@ static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops,
 				 struct ftrace_regs *fregs)
 {
-	struct sandtrap_thread *thr = sandtrap_current();
+	struct sandtrap_trapped *t = sandtrap_trapped(current);
 	struct kernel_siginfo *info;
 
-	if (likely(!thr) || !thr->in_program)
+	if (likely(!t) || !t->in_program)
 		return;
 	info = (void *)ftrace_regs_get_argument(fregs, 0);
 	if (ftrace_regs_get_argument(fregs, 1) != (unsigned long)current ||
 	    (u32)ftrace_regs_get_argument(fregs, 2) != HANDLER_CURRENT ||
-	    info->si_signo == SIGKILL || !may_wait(info))
+	    info->si_signo == SIGKILL)
 		return;
-	redirect(fregs, sandtrap_trap_fault);
+	if (t->direct)
+		redirect(fregs, may_wait(info) ? sandtrap_direct_fault :
+						 sandtrap_direct_fault_later);
+	else if (may_wait(info))
+		redirect(fregs, sandtrap_trap_fault);
+}
+
+/* Before a signal, stop, freeze or exit: our caller's own mm first. */
+static void notrace on_signal(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct sandtrap_trapped *t = sandtrap_trapped(current);
+
+	if (unlikely(t) && t->direct)
+		redirect(fregs, sandtrap_direct_signal);
 }
 
 static void notrace on_vsyscall(unsigned long ip, unsigned long parent_ip,
 				struct ftrace_ops *ops,
 				struct ftrace_regs *fregs)
 {
-	if (sandtrap_current())
+	if (sandtrap_trapped(current))
 		redirect(fregs, refuse_vsyscall);
 }
 
@@ -106,7 +126,7 @@ on_config(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 {
 	struct task_struct *task = (void *)ftrace_regs_get_argument(fregs, 0);
 
-	if (sandtrap_thread_of(task))
+	if (sandtrap_trapped(task))
 		redirect(fregs, refuse_config);
 }
 
@@ -143,6 +163,10 @@ static struct sandtrap_hook hooks[] = {
 #endif
 };
 
+/* Every task comes here with each of its signals. */
+static struct sandtrap_hook signal_hook =
+	HOOK("arch_do_signal_or_restart", on_signal);
+
 static int hook_register(struct sandtrap_hook *hook)
 {
 	int err;
@@ -176,10 +200,14 @@ static void hook_unregister(struct sandtrap_hook *hook)
 
 static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 {
-	struct sandtrap_thread *thr = sandtrap_current();
+	struct sandtrap_trapped *t = sandtrap_trapped(current);
 
-	if (unlikely(thr))
-		sandtrap_thread_exit(thr);
+	if (unlikely(t)) {
+		if (t->direct)
+			sandtrap_direct_exit();
+		else
+			sandtrap_thread_exit(sandtrap_current_thread());
+	}
 	if (!atomic_read(&task->signal->live))
 		sandtrap_owner_gone(task);
 }
@@ -255,6 +283,8 @@ int sandtrap_hooks_init(void)
 		if (err)
 			goto out_hooks;
 	}
+	if (sandtrap_has_direct && hook_register(&signal_hook))
+		sandtrap_has_direct = false;
 	return 0;
 
 out_hooks:
@@ -269,6 +299,8 @@ void sandtrap_hooks_exit(void)
 {
 	int i = ARRAY_SIZE(hooks);
 
+	if (sandtrap_has_direct)
+		hook_unregister(&signal_hook);
 	while (i--)
 		hook_unregister(&hooks[i]);
 	probes_unregister(ARRAY_SIZE(probes));

@@ -3,6 +3,7 @@
  * instance.c - an open /dev/sandtrap: its life, and its death with its owner
  */
 #include <linux/hashtable.h>
+#include <linux/module.h>
 #include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -86,7 +87,26 @@ void sandtrap_instance_kill(struct sandtrap_instance *inst)
 	wake_up_all(&inst->wq);
 }
 
-/* The last descriptor was closed: no ioctl is running, none will come. */
+/*
+ * Somebody wears the context: then that has the last word. The module must stay
+ * until it has been said.
+ */
+static void release_context(struct sandtrap_context *ctx)
+{
+	kref_get(&ctx->ref);
+	__module_get(THIS_MODULE);
+	set_bit(SANDTRAP_BUSY_ORPHAN, &ctx->busy);
+	if (test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy))
+		sandtrap_direct_kick(ctx);
+	else
+		sandtrap_context_unclaim(ctx);
+	sandtrap_context_put(ctx);
+}
+
+/*
+ * The last descriptor was closed: no ioctl is running, none will come. But programs
+ * may be running whose call has, in a way, returned.
+ */
 void sandtrap_instance_release(struct sandtrap_instance *inst)
 {
 	struct sandtrap_context *ctx;
@@ -99,7 +119,7 @@ void sandtrap_instance_release(struct sandtrap_instance *inst)
 	sandtrap_instance_kill(inst);
 	xa_for_each(&inst->contexts, id, ctx) {
 		xa_erase(&inst->contexts, id);
-		sandtrap_context_release(ctx);
+		release_context(ctx);
 	}
 	xa_destroy(&inst->contexts);
 	sandtrap_instance_put(inst);
@@ -132,6 +152,8 @@ int sandtrap_get_info(struct sandtrap_instance *inst, void *arg)
 	info->out_abi = SANDTRAP_ABI;
 	info->out_max_contexts = SANDTRAP_MAX_CONTEXTS;
 	info->out_features = SANDTRAP_FEATURE_RING_MODE;
+	if (sandtrap_has_direct)
+		info->out_features |= SANDTRAP_FEATURE_DIRECT_MODE;
 	if (boot_cpu_has(X86_FEATURE_CPUID_FAULT))
 		info->out_features |= SANDTRAP_FEATURE_CPUID_FAULTING;
 	info->out_context_size = sandtrap_context_size();

@@ -48,6 +48,8 @@ static_assert(sizeof(struct sandtrap_context_page) <= SANDTRAP_FPU_OFFSET);
 
 u32 sandtrap_fpu_size;
 u64 sandtrap_fpu_features;
+u64 sandtrap_fpu_xfd;
+bool sandtrap_has_direct;
 
 /*
  * Where shared memory is freed. In an RCU callback, which is an interrupt, vfree()
@@ -82,6 +84,8 @@ static int __init sandtrap_init(void)
 	err = sandtrap_compat_init();
 	if (err)
 		return err;
+	sandtrap_fpu_xfd = sandtrap_current_fpu()->fpstate->xfd;
+	sandtrap_has_direct = sandtrap_symbols_init();
 	sandtrap_free_wq = alloc_workqueue("sandtrap", WQ_MEM_RECLAIM, 0);
 	if (!sandtrap_free_wq)
 		return -ENOMEM;

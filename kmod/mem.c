@@ -124,16 +124,21 @@ static int run_op(const struct sandtrap_batch_op *bop,
 /*
  * That a thread of the stub is interrupted is not for the sentry to see, which
  * would take it for a signal of its own: it means that the stub is dying, or that
- * a file gave up on account of something else that the thread should look at.
+ * a file gave up on account of something else that the thread should look at. But
+ * a task of the sentry has signals of the sentry.
  */
 static int not_our_signal(int err)
 {
+	struct sandtrap_trapped *t = sandtrap_trapped(current);
+
 	if (err != -EINTR && err != -ERESTARTSYS)
 		return err;
+	if (t && t->direct)
+		return -EINTR;
 	return fatal_signal_pending(current) ? -ESRCH : -EAGAIN;
 }
 
-/* In a thread of the stub process. Stops at the first failure. */
+/* In a task that has the mm of the space. Stops at the first failure. */
 int sandtrap_batch_run(struct sandtrap_batch *batch,
 		       struct sandtrap_space *space)
 {
@@ -153,7 +158,7 @@ int sandtrap_batch_run(struct sandtrap_batch *batch,
 /* access from outside */
 
 /* The mm of a space while its process lives; mmput() it. */
-static struct mm_struct *space_mm(struct sandtrap_space *space)
+struct mm_struct *sandtrap_space_mm(struct sandtrap_space *space)
 {
 	/* Pairs with the release in become_server(). */
 	struct mm_struct *mm = smp_load_acquire(&space->mm);
@@ -252,7 +257,7 @@ int sandtrap_copy(struct sandtrap_space *space, void *arg)
 		return -EINVAL;
 	if (a->addr + a->len < a->addr)
 		return -EINVAL;
-	mm = space_mm(space);
+	mm = sandtrap_space_mm(space);
 	if (!mm)
 		return -ESRCH;
 	while (a->out_done < a->len && copy_step(mm, a, &err))
@@ -294,7 +299,7 @@ int sandtrap_atomic(struct sandtrap_space *space, void *arg)
 	    (a->op != SANDTRAP_ATOMIC_CAS && a->expected) ||
 	    (a->op == SANDTRAP_ATOMIC_LOAD && a->value))
 		return -EINVAL;
-	mm = space_mm(space);
+	mm = sandtrap_space_mm(space);
 	if (!mm)
 		return -ESRCH;
 	err = with_page(mm, a->addr, a->op != SANDTRAP_ATOMIC_LOAD,

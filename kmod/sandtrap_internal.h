@@ -16,8 +16,11 @@
  *				time; given back by whoever is done with it
  *	sandtrap_owners_lock	spin lock; the table of owners
  *	sandtrap_instance.lock	spin lock; list of spaces, dead
- *	sandtrap_space.lock	spin lock; server, threads, waiting contexts
+ *	sandtrap_space.lock	spin lock; server, threads, waiting contexts, those
+ *				that run directly
  *	sandtrap_ring.lock	spin lock; producer side of the ring
+ *	task_struct.alloc_lock	the kernel's, of the calling task; while it changes
+ *				its mm (direct.c), with none of the above
  *
  * All are taken in process context only. The exit probe holds a CPU with
  * preemption off, so nothing that can sleep is taken under a spin lock. The
@@ -32,11 +35,14 @@
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/static_call.h>
 #include <linux/task_work.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
+
+#include <asm/fpu/types.h>
 
 #include "uapi/sandtrap.h"
 
@@ -161,6 +167,7 @@ struct sandtrap_space {
 	struct list_head starting; /* contexts for which a thread is to be made */
 	struct list_head cloning; /* contexts whose thread is being made */
 	struct list_head idle; /* threads without a context */
+	struct list_head direct; /* contexts that run on their callers */
 	bool dead;
 };
 
@@ -194,6 +201,59 @@ struct sandtrap_batch {
 	} ops[];
 };
 
+/*
+ * What current->syscall_dispatch.selector points to, in a task of ours: part of a
+ * struct sandtrap_thread, or of the context that the task wears; see direct.c.
+ */
+struct sandtrap_trapped {
+	/*
+	 * Neither of the values that the kernel takes for "allow" or "block": if
+	 * the hook were gone, syscall_user_dispatch() would kill the task.
+	 */
+	u8 selector;
+	bool in_program; /* runs program code; written by the task */
+	bool direct;
+};
+
+/* Not 0 (allow) and not 1 (block). */
+#define SANDTRAP_SELECTOR_POISON 0xff
+
+/* Bases and selectors of the segments that 64-bit code has. */
+struct sandtrap_segments {
+	unsigned long fs_base;
+	unsigned long gs_base;
+	u16 fs;
+	u16 gs;
+	u16 ds;
+	u16 es;
+};
+
+/*
+ * The part of a context that runs on the thread that calls SANDTRAP_RUN. All of it
+ * belongs to whoever has claimed the context, but what is said otherwise.
+ */
+struct sandtrap_direct {
+	struct sandtrap_trapped trapped;
+	bool entered; /* the program has run since the last event */
+	bool fresh; /* nothing has been loaded from the pages yet */
+	bool has_fault; /* ->fault is to be reported when the program is left */
+	u32 save; /* SANDTRAP_STATE_* to save with the next event */
+	u32 pkru;
+	u32 caller_pkru;
+	struct mm_struct *mm; /* worn by the runner; mm_users held */
+	struct fpu_guest fpu;
+	struct sandtrap_segments segments;
+	struct sandtrap_segments caller_segments;
+	struct pt_regs caller; /* how the call of the runner returns */
+	struct sandtrap_fault fault;
+	long interrupted; /* what the call returns if a signal ends it */
+
+	struct task_struct *runner; /* set while ->mm is worn; valid under RCU */
+	struct callback_head kick_work; /* holds a reference while queued */
+	unsigned long kicked;
+	struct list_head node; /* in space->direct; under space->lock */
+};
+
 struct sandtrap_context {
 	/* The hot path: written by the thread, or by the one who resumes. */
 	struct sandtrap_context_page *page; /* shared: hostile */
@@ -209,7 +269,7 @@ struct sandtrap_context {
 	struct rcu_work free;
 	struct sandtrap_instance *inst;
 	struct sandtrap_space *space; /* written by the holder of ->busy */
-	unsigned long busy;
+	unsigned long busy; /* SANDTRAP_BUSY_* */
 	u32 id;
 	u32 flags;
 	u64 cookie;
@@ -218,7 +278,13 @@ struct sandtrap_context {
 	struct list_head backlog; /* protected by ring.lock, as are the next */
 	u32 backlog_seq;
 	u32 backlog_event;
+
+	struct sandtrap_direct direct; /* with SANDTRAP_CONTEXT_DIRECT */
 };
+
+/* bits of sandtrap_context.busy */
+#define SANDTRAP_BUSY_CLAIMED 0
+#define SANDTRAP_BUSY_ORPHAN 1 /* its instance is gone: the claimant ends it */
 
 enum sandtrap_thread_state {
 	SANDTRAP_ARMED, /* attached; may make one seccomp() call */
@@ -231,12 +297,7 @@ enum sandtrap_thread_state {
  * it; see sandtrap_current().
  */
 struct sandtrap_thread {
-	/*
-	 * Neither of the values that the kernel takes for "allow" or "block": if
-	 * the hook were gone, syscall_user_dispatch() would kill the task.
-	 */
-	u8 selector;
-	bool in_program; /* runs program code; written by the thread */
+	struct sandtrap_trapped trapped;
 	bool parked; /* on a round trip to user mode; see thread_park() */
 	bool fresh; /* nothing of the context has been loaded yet */
 	bool sleeping; /* a wake-up is needed; see thread_sleep() */
@@ -258,29 +319,55 @@ struct sandtrap_thread {
 };
 
 /*
- * The thread of a task that runs or cannot run, or NULL. O(1), and cannot be
- * forged: user space can put only user addresses into the selector (prctl and
+ * For a task that runs or cannot run: what it is to us, or NULL. O(1), and cannot
+ * be forged: user space can put only user addresses into the selector (prctl and
  * ptrace check that), and none at all without the work bit.
  */
-static __always_inline struct sandtrap_thread *
-sandtrap_thread_of(struct task_struct *task)
+static __always_inline struct sandtrap_trapped *
+sandtrap_trapped(struct task_struct *task)
 {
 	unsigned long p = (unsigned long __force)task->syscall_dispatch.selector;
 
 	if ((long)p >= 0 || !test_task_syscall_work(task, SYSCALL_USER_DISPATCH))
 		return NULL;
-	return (struct sandtrap_thread *)p;
+	return (struct sandtrap_trapped *)p;
 }
 
-static __always_inline struct sandtrap_thread *sandtrap_current(void)
+/* The caller is trapped, and not direct. */
+static __always_inline struct sandtrap_thread *sandtrap_current_thread(void)
 {
-	return sandtrap_thread_of(current);
+	return (void *)(unsigned long __force)current->syscall_dispatch.selector;
 }
+
+/* From here on the hooks take the calling task for ours. */
+static __always_inline void sandtrap_trap_current(struct sandtrap_trapped *t)
+{
+	current->syscall_dispatch.offset = 0;
+	current->syscall_dispatch.len = 0;
+	current->syscall_dispatch.selector = (char __user __force *)t;
+	current->syscall_dispatch.on_dispatch = false;
+	set_syscall_work(SYSCALL_USER_DISPATCH);
+}
+
+static __always_inline void sandtrap_untrap_current(void)
+{
+	clear_syscall_work(SYSCALL_USER_DISPATCH);
+	current->syscall_dispatch.selector = NULL;
+}
+
+/* Unexported functions of the kernel; see symbols.c. */
+void sandtrap_switch_mm_fn(struct mm_struct *prev, struct mm_struct *next,
+			   struct task_struct *task);
+void sandtrap_membarrier_mm_fn(struct mm_struct *mm);
+void sandtrap_do_signal_fn(struct pt_regs *regs);
+void sandtrap_cid_fn(struct task_struct *task);
 
 /* main.c */
+extern bool sandtrap_has_direct;
 extern u32 sandtrap_fpu_size;
 extern u64 sandtrap_fpu_features;
 extern struct workqueue_struct *sandtrap_free_wq;
+extern u64 sandtrap_fpu_xfd; /* features that fault when a task first uses them */
 size_t sandtrap_context_size(void);
 
 /* dev.c */
@@ -331,6 +418,34 @@ int sandtrap_wait(struct sandtrap_instance *inst, void *arg);
 int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg);
 int sandtrap_pull(struct sandtrap_instance *inst, void *arg);
 
+void sandtrap_context_unclaim(struct sandtrap_context *ctx);
+
+/* direct.c */
+int sandtrap_direct_init(struct sandtrap_context *ctx);
+void sandtrap_direct_free(struct sandtrap_context *ctx);
+void sandtrap_direct_bind(struct sandtrap_context *ctx);
+void sandtrap_direct_unbind(struct sandtrap_context *ctx);
+int sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
+			struct sandtrap_batch *batch);
+int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what);
+void sandtrap_direct_kick(struct sandtrap_context *ctx);
+void sandtrap_direct_kick_all(struct sandtrap_space *space);
+bool sandtrap_direct_syscall(struct pt_regs *regs);
+int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
+			  int handler);
+int sandtrap_direct_fault_later(struct kernel_siginfo *info,
+				struct task_struct *task, int handler);
+void sandtrap_direct_signal(struct pt_regs *regs);
+void sandtrap_direct_exit(void);
+
+/* symbols.c */
+DECLARE_STATIC_CALL(sandtrap_switch_mm, sandtrap_switch_mm_fn);
+DECLARE_STATIC_CALL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
+DECLARE_STATIC_CALL(sandtrap_do_signal, sandtrap_do_signal_fn);
+DECLARE_STATIC_CALL(sandtrap_cid_out, sandtrap_cid_fn);
+DECLARE_STATIC_CALL(sandtrap_cid_in, sandtrap_cid_fn);
+bool sandtrap_symbols_init(void);
+
 /* thread.c */
 long sandtrap_attach(struct sandtrap_space *space, unsigned long token);
 bool sandtrap_thread_admit(struct sandtrap_thread *thr, struct pt_regs *regs);
@@ -344,6 +459,8 @@ void sandtrap_thread_work(struct callback_head *work);
 /* trap.c */
 void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags);
 void sandtrap_stop(struct sandtrap_thread *thr, struct pt_regs *regs);
+void sandtrap_save_fault(struct sandtrap_fault *f,
+			 const struct kernel_siginfo *info);
 bool sandtrap_trap_syscall(struct pt_regs *regs);
 int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
 			int handler);
@@ -359,6 +476,7 @@ struct sandtrap_batch *sandtrap_batch_new(u64 uaddr, u32 nr);
 void sandtrap_batch_put(struct sandtrap_batch *batch);
 int sandtrap_batch_run(struct sandtrap_batch *batch,
 		       struct sandtrap_space *space);
+struct mm_struct *sandtrap_space_mm(struct sandtrap_space *space);
 int sandtrap_copy(struct sandtrap_space *space, void *arg);
 int sandtrap_atomic(struct sandtrap_space *space, void *arg);
 
@@ -376,6 +494,10 @@ bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs);
 u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what);
 int sandtrap_state_load(struct sandtrap_context *ctx, u32 what);
 int sandtrap_state_load_fresh(struct sandtrap_context *ctx);
+u32 sandtrap_direct_state_save(struct sandtrap_context *ctx, u32 what);
+int sandtrap_direct_state_load(struct sandtrap_context *ctx, u32 what);
+void sandtrap_segments_swap(struct sandtrap_segments *from,
+			    const struct sandtrap_segments *to);
 
 /* ring.c */
 void sandtrap_ring_init(struct sandtrap_ring *ring);

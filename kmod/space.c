@@ -84,6 +84,7 @@ static struct sandtrap_space *space_new(struct sandtrap_instance *inst)
 	INIT_LIST_HEAD(&space->starting);
 	INIT_LIST_HEAD(&space->cloning);
 	INIT_LIST_HEAD(&space->idle);
+	INIT_LIST_HEAD(&space->direct);
 
 	spin_lock(&inst->lock);
 	list_add(&space->node, &inst->spaces);
@@ -183,6 +184,7 @@ void sandtrap_space_dead(struct sandtrap_space *space)
 	WRITE_ONCE(space->dead, true);
 	fail_waiting(space, &space->starting, 0);
 	fail_waiting(space, &space->cloning, 0);
+	sandtrap_direct_kick_all(space);
 	spin_unlock(&space->lock);
 	wake_up_all(&space->wq);
 	wake_up_all(&space->batch_wq);
@@ -225,6 +227,12 @@ int sandtrap_space_bind(struct sandtrap_space *space,
 		sandtrap_context_put(ctx);
 		sandtrap_space_put(space);
 		return -ESRCH;
+	}
+	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
+		sandtrap_direct_bind(ctx);
+		spin_unlock(&space->lock);
+		sandtrap_context_put(ctx);
+		return 0;
 	}
 	thr = list_first_entry_or_null(&space->idle, struct sandtrap_thread,
 				       idle);
@@ -304,6 +312,7 @@ static int become_server(struct sandtrap_space *space)
 	mmgrab(current->mm);
 	/* From here on others look at the mm. */
 	smp_store_release(&space->mm, current->mm);
+	wake_up_all(&space->wq);
 	return 0;
 }
 

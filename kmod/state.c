@@ -167,12 +167,11 @@ static u64 fpu_features(const struct fpstate *fpstate)
 	return fpstate->user_xfeatures & sandtrap_fpu_features;
 }
 
-static void fpu_save(struct sandtrap_context *ctx)
+static void fpu_save(struct sandtrap_context *ctx, struct fpu_guest *guest,
+		     u32 pkru)
 {
-	struct fpu_guest guest = { .fpstate = fpu_to_memory() };
-
-	fpu_copy_guest_fpstate_to_uabi(&guest, fpu_area(ctx), sandtrap_fpu_size,
-				       fpu_features(guest.fpstate), read_pkru());
+	fpu_copy_guest_fpstate_to_uabi(guest, fpu_area(ctx), sandtrap_fpu_size,
+				       fpu_features(guest->fpstate), pkru);
 }
 
 /* The kernel copies each feature named here from where the area has it. */
@@ -186,19 +185,28 @@ static bool fpu_header_ok(const void *area, const struct fpstate *fpstate)
 	return !(features & (~fpu_features(fpstate) | fpstate->xfd));
 }
 
-static int fpu_load(struct sandtrap_context *ctx)
+/* A state without PKRU has its initial value, which is 0. */
+static int fpu_load(struct sandtrap_context *ctx, struct fpu_guest *guest,
+		    u32 *pkru)
+{
+	*pkru = 0;
+	memcpy(ctx->fpu, fpu_area(ctx), sandtrap_fpu_size);
+	if (!fpu_header_ok(ctx->fpu, guest->fpstate))
+		return -EINVAL;
+	return fpu_copy_uabi_to_guest_fpstate(guest, ctx->fpu,
+					      fpu_features(guest->fpstate),
+					      pkru);
+}
+
+/* Into the running task. */
+static int fpu_load_current(struct sandtrap_context *ctx)
 {
 	struct fpu_guest guest = { .fpstate = fpu_to_memory() };
-	u32 pkru = 0;
+	u32 pkru;
 	int err;
 
-	memcpy(ctx->fpu, fpu_area(ctx), sandtrap_fpu_size);
-	if (!fpu_header_ok(ctx->fpu, guest.fpstate))
-		return -EINVAL;
 	sandtrap_current_fpu()->last_cpu = -1;
-	err = fpu_copy_uabi_to_guest_fpstate(&guest, ctx->fpu,
-					     fpu_features(guest.fpstate), &pkru);
-	/* A state without PKRU has its initial value, which is 0. */
+	err = fpu_load(ctx, &guest, &pkru);
 	if (!err)
 		write_pkru(pkru);
 	return err;
@@ -214,7 +222,9 @@ u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what)
 		flags |= SANDTRAP_EVENT_F_SEGMENTS;
 	}
 	if (what & SANDTRAP_STATE_FPU) {
-		fpu_save(ctx);
+		struct fpu_guest guest = { .fpstate = fpu_to_memory() };
+
+		fpu_save(ctx, &guest, read_pkru());
 		flags |= SANDTRAP_EVENT_F_FPU;
 	}
 	return flags;
@@ -227,7 +237,7 @@ int sandtrap_state_load(struct sandtrap_context *ctx, u32 what)
 	if (what & SANDTRAP_STATE_SEGMENTS)
 		err = segments_load(ctx);
 	if (!err && what & SANDTRAP_STATE_FPU)
-		err = fpu_load(ctx);
+		err = fpu_load_current(ctx);
 	return err;
 }
 
@@ -236,4 +246,83 @@ int sandtrap_state_load_fresh(struct sandtrap_context *ctx)
 {
 	selectors_clear();
 	return sandtrap_state_load(ctx, SANDTRAP_STATE_ALL);
+}
+
+/* contexts that run on their callers: what is not in the CPU */
+
+/* Exchanges what the CPU holds. Interrupts are off. */
+void sandtrap_segments_swap(struct sandtrap_segments *from,
+			    const struct sandtrap_segments *to)
+{
+	struct thread_struct *t = &current->thread;
+
+	current_save_fsgs();
+	from->fs = t->fsindex;
+	from->gs = t->gsindex;
+	from->fs_base = t->fsbase;
+	from->gs_base = t->gsbase;
+	savesegment(ds, from->ds);
+	savesegment(es, from->es);
+
+	if (unlikely(from->ds | to->ds))
+		loadsegment(ds, to->ds);
+	if (unlikely(from->es | to->es))
+		loadsegment(es, to->es);
+	if (unlikely(from->fs | to->fs))
+		loadsegment(fs, to->fs);
+	if (unlikely(from->gs | to->gs))
+		load_gs_index(to->gs);
+	t->ds = to->ds;
+	t->es = to->es;
+	t->fsindex = to->fs;
+	t->gsindex = to->gs;
+	t->fsbase = to->fs_base;
+	t->gsbase = to->gs_base;
+	/* A selector of a descriptor brings its base, where code has no other way. */
+	if (likely(to->fs <= 3) || static_cpu_has(X86_FEATURE_FSGSBASE))
+		wrmsrq(MSR_FS_BASE, to->fs_base);
+	if (likely(to->gs <= 3) || static_cpu_has(X86_FEATURE_FSGSBASE))
+		wrmsrq(MSR_KERNEL_GS_BASE, to->gs_base);
+}
+
+u32 sandtrap_direct_state_save(struct sandtrap_context *ctx, u32 what)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+	u32 flags = 0;
+
+	if (what & SANDTRAP_STATE_SEGMENTS) {
+		ctx->page->regs.fs_base = d->segments.fs_base;
+		ctx->page->regs.gs_base = d->segments.gs_base;
+		flags |= SANDTRAP_EVENT_F_SEGMENTS;
+	}
+	if (what & SANDTRAP_STATE_FPU) {
+		fpu_save(ctx, &d->fpu, d->pkru);
+		flags |= SANDTRAP_EVENT_F_FPU;
+	}
+	return flags;
+}
+
+static int direct_segments_load(struct sandtrap_context *ctx)
+{
+	struct sandtrap_segments new = {
+		.fs_base = READ_ONCE(ctx->page->regs.fs_base),
+		.gs_base = READ_ONCE(ctx->page->regs.gs_base),
+	};
+
+	if (new.fs_base >= TASK_SIZE_MAX || new.gs_base >= TASK_SIZE_MAX)
+		return -EINVAL;
+	ctx->direct.segments = new;
+	return 0;
+}
+
+int sandtrap_direct_state_load(struct sandtrap_context *ctx, u32 what)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+	int err = 0;
+
+	if (what & SANDTRAP_STATE_SEGMENTS)
+		err = direct_segments_load(ctx);
+	if (!err && what & SANDTRAP_STATE_FPU)
+		err = fpu_load(ctx, &d->fpu, &d->pkru);
+	return err;
 }

@@ -20,9 +20,6 @@
 
 #define SYSCALL_INSN_SIZE 2
 
-/* Not 0 (allow) and not 1 (block): see struct sandtrap_thread. */
-#define SELECTOR_POISON 0xff
-
 static void thread_free_rcu(struct rcu_head *rcu)
 {
 	struct sandtrap_thread *thr =
@@ -96,7 +93,7 @@ long sandtrap_attach(struct sandtrap_space *space, unsigned long token)
 		return -ENOMEM;
 	}
 
-	thr->selector = SELECTOR_POISON;
+	thr->trapped.selector = SANDTRAP_SELECTOR_POISON;
 	thr->state = SANDTRAP_ARMED;
 	thr->filters = atomic_read(&current->seccomp.filter_count);
 	kref_init(&thr->ref);
@@ -120,11 +117,7 @@ long sandtrap_attach(struct sandtrap_space *space, unsigned long token)
 	spin_unlock(&space->lock);
 	trace_sandtrap_attach(ctx ? ctx->id : 0);
 
-	current->syscall_dispatch.offset = 0;
-	current->syscall_dispatch.len = 0;
-	current->syscall_dispatch.selector = (char __user __force *)thr;
-	current->syscall_dispatch.on_dispatch = false;
-	set_syscall_work(SYSCALL_USER_DISPATCH);
+	sandtrap_trap_current(&thr->trapped);
 	return 0;
 }
 
@@ -226,8 +219,7 @@ void sandtrap_thread_exit(struct sandtrap_thread *thr)
 	struct sandtrap_space *space = thr->space;
 	struct sandtrap_context *ctx;
 
-	clear_syscall_work(SYSCALL_USER_DISPATCH);
-	current->syscall_dispatch.selector = NULL;
+	sandtrap_untrap_current();
 
 	spin_lock(&space->lock);
 	list_del_init(&thr->idle);

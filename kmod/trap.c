@@ -3,7 +3,8 @@
  * trap.c - the hot path: an event of a program out, an answer in
  *
  * Everything here runs on the stub's thread, most of it inside the hooked
- * functions. See context.c for why no wake-up is lost.
+ * functions; contexts that run on their callers have direct.c. See context.c for
+ * why no wake-up is lost.
  *
  * The life of a trapped system call, in ring mode:
  *
@@ -86,7 +87,7 @@ static void publish_error(struct sandtrap_context *ctx, int error)
 /* Leaves the program: state that the sentry asked for goes with the event. */
 static u32 leave(struct sandtrap_thread *thr, const struct pt_regs *regs)
 {
-	thr->in_program = false;
+	thr->trapped.in_program = false;
 	sandtrap_regs_save(thr->ctx, regs);
 	if (unlikely(thr->save))
 		return sandtrap_state_save(thr->ctx, thr->save);
@@ -283,7 +284,7 @@ static bool enter(struct sandtrap_thread *thr, struct pt_regs *regs)
 		return false;
 	}
 	trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
-	thr->in_program = true;
+	thr->trapped.in_program = true;
 	return true;
 }
 
@@ -311,7 +312,7 @@ static void thread_park(struct sandtrap_thread *thr, struct pt_regs *regs)
  */
 void sandtrap_stop(struct sandtrap_thread *thr, struct pt_regs *regs)
 {
-	thr->in_program = false;
+	thr->trapped.in_program = false;
 	do {
 		if (!wait_resume(thr)) {
 			thread_park(thr, regs);
@@ -336,14 +337,14 @@ static void unpark(struct sandtrap_thread *thr, struct pt_regs *regs)
 /* Returns true: the system call is not to be executed. */
 bool sandtrap_trap_syscall(struct pt_regs *regs)
 {
-	struct sandtrap_thread *thr = sandtrap_current();
+	struct sandtrap_thread *thr = sandtrap_current_thread();
 	u32 flags;
 
 	if (unlikely(thr->state != SANDTRAP_LIVE))
 		return sandtrap_thread_admit(thr, regs);
 	/* Says that the work done after a system call is to be left out. */
 	current->syscall_dispatch.on_dispatch = true;
-	if (unlikely(!thr->in_program)) {
+	if (unlikely(!thr->trapped.in_program)) {
 		unpark(thr, regs);
 		return true;
 	}
@@ -371,11 +372,10 @@ static u32 access_type(unsigned int trap_nr, unsigned long error_code)
 	return SANDTRAP_ACCESS_READ;
 }
 
-static void save_fault(struct sandtrap_context *ctx,
-		       const struct kernel_siginfo *info)
+void sandtrap_save_fault(struct sandtrap_fault *f,
+			 const struct kernel_siginfo *info)
 {
 	const struct thread_struct *t = &current->thread;
-	struct sandtrap_fault *f = &ctx->page->fault;
 
 	f->signo = info->si_signo;
 	f->code = info->si_code;
@@ -391,12 +391,12 @@ static void save_fault(struct sandtrap_context *ctx,
 int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
 			int handler)
 {
-	struct sandtrap_thread *thr = sandtrap_current();
+	struct sandtrap_thread *thr = sandtrap_current_thread();
 	struct pt_regs *regs = task_pt_regs(current);
 	u32 flags;
 
 	flags = leave(thr, regs);
-	save_fault(thr->ctx, info);
+	sandtrap_save_fault(&thr->ctx->page->fault, info);
 	sandtrap_publish(thr->ctx, SANDTRAP_EVENT_FAULT, flags);
 	sandtrap_stop(thr, regs);
 	return 0;
@@ -408,7 +408,7 @@ void sandtrap_interrupted(struct sandtrap_thread *thr)
 	struct sandtrap_context *ctx = thr->ctx;
 	struct pt_regs *regs = task_pt_regs(current);
 
-	if (!thr->in_program)
+	if (!thr->trapped.in_program)
 		return;
 	if (READ_ONCE(thr->unbind)) {
 		sandtrap_stop(thr, regs);

@@ -89,8 +89,8 @@
  * Bits of &sandtrap_info.out_features. Later kernels set more of them.
  *
  * SANDTRAP_FEATURE_RING_MODE: contexts run on threads of a stub process.
- * SANDTRAP_FEATURE_DIRECT_MODE: contexts can run on the calling thread. Room
- * is made for it; this ABI number never reports it.
+ * SANDTRAP_FEATURE_DIRECT_MODE: contexts can run on the calling thread; see
+ * SANDTRAP_CONTEXT_DIRECT.
  * SANDTRAP_FEATURE_CPUID_FAULTING: the CPU can make CPUID fault; the stub
  * process decides with ARCH_CPUID_SET before it attaches.
  */
@@ -150,7 +150,35 @@ struct sandtrap_new_address_space {
 
 /* struct sandtrap_new_context.flags */
 #define SANDTRAP_CONTEXT_RING (1u << 0) /* its events go to the ring, too */
-#define SANDTRAP_CONTEXT_ALL (SANDTRAP_CONTEXT_RING)
+#define SANDTRAP_CONTEXT_DIRECT (1u << 1) /* runs on the thread that calls */
+#define SANDTRAP_CONTEXT_ALL (SANDTRAP_CONTEXT_RING | SANDTRAP_CONTEXT_DIRECT)
+
+/**
+ * DOC: SANDTRAP_CONTEXT_DIRECT
+ *
+ * With SANDTRAP_FEATURE_DIRECT_MODE; EOPNOTSUPP without. The context needs no
+ * thread of the stub: the thread that calls SANDTRAP_RUN, or lseek, becomes the
+ * program, in the address space's memory, and the program's next event is the
+ * return of that call. Only these two resume it; a store to resume_seq has no
+ * effect, and SANDTRAP_RESUME and SANDTRAP_WAIT return EINVAL while the context
+ * is stopped. It cannot use the ring: EINVAL.
+ *
+ * A signal for the calling thread ends the program's turn first. If the signal has
+ * a handler, the call returns EINTR and is to be repeated; else it is restarted
+ * (after operations on memory: EINTR in any case). Meanwhile the program's
+ * registers are in the context's page.
+ *
+ * The call returns EPERM to a thread for which the kernel keeps what must not meet
+ * a program: restartable sequences, an io_uring, I/O ports, syscall user dispatch;
+ * to a 32-bit caller; to a process that only shares its memory with the owner; and
+ * if the stub process can be traced by more users than the caller.
+ *
+ * The program runs on the caller's account: CPU time, priority, cgroups, CPU set,
+ * and the mitigations of speculation that prctl() switched on for the caller. With
+ * PR_SPEC_INDIRECT_BRANCH disabled, branch predictors are flushed on every entry
+ * and exit. While it runs, /proc shows the memory of the address space as that of
+ * the thread.
+ */
 
 /**
  * struct sandtrap_new_context - argument of SANDTRAP_NEW_CONTEXT
@@ -258,7 +286,6 @@ struct sandtrap_mem_op {
 };
 
 /* struct sandtrap_run.flags */
-#define SANDTRAP_RUN_DIRECT (1u << 0) /* refused in this ABI number */
 #define SANDTRAP_RUN_ALL 0u
 
 /**

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * direct.c - programs that run on the thread that calls SANDTRAP_RUN
+ *
+ * The life of a call. SANDTRAP_RUN, or lseek(), claims the context, carries out
+ * operations on memory, and marks the task as ours. On its way back to user mode,
+ * where it would handle a signal, the task takes the mm, the segments and the FPU
+ * state of the program in place of its own (it wears them), and its registers: user
+ * mode is the program. The next system call, forced signal, or signal of the task
+ * itself makes it take back its own, and the call returns. Nothing of the program
+ * is ever on the kernel's stack or in the task when anything else looks.
+ *
+ * Hazards, and what answers them:
+ *
+ *  - A signal, stop, freeze, debugger, exec or exit of the process, kill -9, while the
+ *    task wears a program: all of them go through arch_do_signal_or_restart(), which
+ *    is hooked; the task leaves first. get_signal() would be too late: it runs task
+ *    work. The call is restarted, or returns EINTR if a handler ran.
+ *  - A task that ends without that, because the kernel oopsed in it: exit_mm() drops
+ *    the mm that is worn, the reference which the runner held; the exit probe puts the
+ *    rest right. The sentry's own mm is lost.
+ *  - Hooks that are gone: the selector makes syscall_user_dispatch() kill the process.
+ *  - The descriptor is closed, or the module about to go, while a program runs, which
+ *    is in no system call: the claim stays with the runner, is made an orphan, and
+ *    holds the module until the runner has left.
+ *  - task->mm, seen by others: it changes under task_lock(), with a reference to
+ *    mm_users for as long as it is worn, so get_task_mm() finds a sound mm. /proc shows
+ *    the program's memory. ptrace_may_access() may see one mm's dumpable flag and its
+ *    caller another's mm: so a mm that more may look at than at the caller's is not
+ *    worn. The OOM killer may take the sentry for a task of the program's mm, and
+ *    then kills both; the reaper takes only private memory, of which a stub has none.
+ *  - mm->owner: the kernel may make a runner the owner of a mm whose process died.
+ *    Taken back under task_lock() when the runner leaves.
+ *  - active_mm and lazy TLB: both pointers change together, with interrupts off, as
+ *    kthread_use_mm() does it. rss counters that a task caches (6.1) are flushed.
+ *  - membarrier(): the runqueue is told the mm's state; the write to CR3 is the barrier
+ *    on both ways, and serializes for SYNC_CORE.
+ *  - rseq: the kernel would write to the caller's area through the program's mm. Such
+ *    callers are refused. mm_cid (6.3): the task has none while it wears a program.
+ *  - io_uring completes requests in task work, through the task's mm: callers that
+ *    have used it are refused. aio does not, and its contexts stay with their mm.
+ *  - robust futexes, clear_child_tid: only looked at by exit and exec, never inside.
+ *  - I/O ports: a caller that has any is refused. LDT, CR4.PCE and LAM follow the mm in
+ *    switch_mm_irqs_off(). Shadow stacks are FPU state. TLS descriptors of the caller
+ *    stay in the GDT: a program that loads one learns its base.
+ *  - FPU: each context has a state of its own, swapped as KVM does it for guests, with
+ *    XFD as any task has it. If the program is permitted a feature that needs more
+ *    room (AMX), the kernel replaces the state, and we take over what it made.
+ *  - PKRU and fs, gs, ds, es: swapped.
+ *  - Debug registers: those that a debugger set for the caller stay, and watch the same
+ *    addresses of the program; a hit is a SIGTRAP for the caller, who leaves first. Single
+ *    steps are a flag in the caller's registers, which are not the program's.
+ *  - TIF_NOTSC, TIF_NOCPUID, SSBD, the spectre mode: the caller's hold for the program.
+ *    So CPUID does not fault in this mode, unless the caller wants it for itself.
+ *  - Speculation: program and sentry share a task. switch_mm_irqs_off() sees the mm
+ *    change and flushes branch predictors (IBPB) if the caller asked for that with
+ *    PR_SPEC_INDIRECT_BRANCH; ring mode keeps them in different processes.
+ *    Core scheduling: the program runs under the sentry's cookie.
+ *  - Audit, seccomp, syscall tracing of the caller: the call is seen to begin and to end
+ *    by them before the program is entered. With a tracer, its end is seen again.
+ *  - Hardware memory errors: the signal is forced in a place where the mm must not
+ *    change. It becomes an event on the way to user mode.
+ *  - NUMA balancing, MGLRU, uprobes, cgroup moves: work on whatever mm they find.
+ *
+ * Locks: see sandtrap_internal.h. Nothing here sleeps while the mm is half changed.
+ */
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include <asm/fpu/api.h>
+#include <asm/pkru.h>
+#include <asm/syscall.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+#include "trace.h"
+
+static struct sandtrap_context *current_context(void)
+{
+	void *trapped = sandtrap_trapped(current);
+
+	return container_of(trapped, struct sandtrap_context, direct.trapped);
+}
+
+/* wearing another mm */
+
+/* Caller holds the lock of the task, and has interrupts off. */
+static void swap_mm(struct mm_struct *from, struct mm_struct *to)
+{
+	sandtrap_sync_rss(from);
+	current->active_mm = to;
+	current->mm = to;
+	static_call(sandtrap_membarrier_mm)(to);
+	/* The write to CR3 is the barrier that membarrier() counts on. */
+	static_call(sandtrap_switch_mm)(from, to, current);
+}
+
+/* Takes the task into the mm of the context. The hooks know of it already. */
+static void wear(struct sandtrap_direct *d, struct mm_struct *own)
+{
+	static_call_cond(sandtrap_cid_out)(current);
+	task_lock(current);
+	local_irq_disable();
+	/* Before the barrier in swap_mm(), which pairs with that of a kick. */
+	WRITE_ONCE(d->runner, current);
+	swap_mm(own, d->mm);
+	sandtrap_segments_swap(&d->caller_segments, &d->segments);
+	local_irq_enable();
+	task_unlock(current);
+	lru_gen_use_mm(d->mm);
+}
+
+static void unwear(struct sandtrap_direct *d, struct mm_struct *own)
+{
+	task_lock(current);
+	local_irq_disable();
+	sandtrap_segments_swap(&d->segments, &d->caller_segments);
+	swap_mm(d->mm, own);
+	WRITE_ONCE(d->runner, NULL);
+	local_irq_enable();
+	sandtrap_mm_disown(d->mm);
+	task_unlock(current);
+	static_call_cond(sandtrap_cid_in)(current);
+	lru_gen_use_mm(own);
+}
+
+static void swap_fpu(struct sandtrap_direct *d, bool enter)
+{
+	/* It grew, if the program was permitted a feature and used it. */
+	if (!enter)
+		d->fpu.fpstate = sandtrap_current_fpu()->fpstate;
+	fpu_swap_kvm_fpstate(&d->fpu, enter);
+	if (enter) {
+		d->caller_pkru = read_pkru();
+		write_pkru(d->pkru);
+	} else {
+		d->pkru = read_pkru();
+		write_pkru(d->caller_pkru);
+	}
+}
+
+static void direct_done(struct sandtrap_context *ctx)
+{
+	struct mm_struct *mm = ctx->direct.mm;
+
+	ctx->direct.mm = NULL;
+	mmput(mm);
+	sandtrap_context_unclaim(ctx);
+}
+
+/* Afterwards @regs are the caller's again, to whom the call returns @ret. */
+static void leave(struct sandtrap_context *ctx, struct pt_regs *regs, long ret)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+
+	d->trapped.in_program = false;
+	swap_fpu(d, false);
+	unwear(d, ctx->inst->owner_mm);
+	sandtrap_untrap_current();
+	*regs = d->caller;
+	regs->ax = ret;
+}
+
+/* All that the event tells but @flags is in the page already. */
+static void leave_with(struct sandtrap_context *ctx, struct pt_regs *regs,
+		       u32 event, u32 flags)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+
+	leave(ctx, regs, 0);
+	d->entered = false;
+	if (unlikely(d->save))
+		flags |= sandtrap_direct_state_save(ctx, d->save);
+	sandtrap_publish(ctx, event, flags);
+	direct_done(ctx);
+}
+
+/* Is there a reason not to run the program? */
+static u32 pending_event(struct sandtrap_context *ctx)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+
+	if (unlikely(d->has_fault)) {
+		d->has_fault = false;
+		ctx->page->fault = d->fault;
+		return SANDTRAP_EVENT_FAULT;
+	}
+	if (unlikely(READ_ONCE(ctx->space->dead)))
+		return SANDTRAP_EVENT_DEAD;
+	if (unlikely(READ_ONCE(ctx->interrupt))) {
+		WRITE_ONCE(ctx->interrupt, false);
+		return SANDTRAP_EVENT_INTERRUPT;
+	}
+	return SANDTRAP_EVENT_NONE;
+}
+
+/* entering */
+
+static void publish_error(struct sandtrap_context *ctx, int error)
+{
+	ctx->page->error = -error;
+	sandtrap_publish(ctx, SANDTRAP_EVENT_ERROR, 0);
+}
+
+/* The caller is as it was before the call that made it trapped. */
+static void let_go(struct sandtrap_context *ctx)
+{
+	sandtrap_untrap_current();
+	direct_done(ctx);
+}
+
+static void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+
+	d->caller = *regs;
+	if (unlikely(!sandtrap_regs_load(ctx, regs))) {
+		regs->ax = 0;
+		publish_error(ctx, -EINVAL);
+		let_go(ctx);
+		return;
+	}
+	trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
+	wear(d, ctx->inst->owner_mm);
+	swap_fpu(d, true);
+	d->entered = true;
+	d->trapped.in_program = true;
+	/* Whoever set these before it could see a runner did not kick it. */
+	if (unlikely(READ_ONCE(ctx->interrupt) || READ_ONCE(ctx->space->dead)))
+		set_thread_flag(TIF_NOTIFY_SIGNAL);
+}
+
+/*
+ * On the way to user mode, where the call of the caller would return. False: there
+ * is something to do for the caller first, and the call is to be repeated.
+ */
+static bool enter_now(struct sandtrap_context *ctx, struct pt_regs *regs)
+{
+	clear_thread_flag(TIF_NOTIFY_SIGNAL);
+	/* Pairs with task_work_add(), which sets the flag last. */
+	smp_mb__after_atomic();
+	if (unlikely(task_sigpending(current) || task_work_pending(current))) {
+		let_go(ctx);
+		return false;
+	}
+	enter(ctx, regs);
+	return true;
+}
+
+/*
+ * What the kernel keeps for the caller, or would do to it, must not meet the
+ * program: see the list of hazards.
+ */
+static bool caller_fits(const struct sandtrap_context *ctx,
+			struct mm_struct *mm)
+{
+	return current->signal == ctx->inst->owner &&
+	       !in_compat_syscall() && !sandtrap_has_rseq() &&
+	       !sandtrap_has_io_uring() &&
+	       !test_thread_flag(TIF_IO_BITMAP) &&
+	       !test_syscall_work(SYSCALL_USER_DISPATCH) &&
+	       sandtrap_no_more_dumpable(mm);
+}
+
+/* The mm to wear, with a reference, once the server has come. */
+static struct mm_struct *get_mm(struct sandtrap_space *space)
+{
+	struct mm_struct *mm;
+
+	if (unlikely(!READ_ONCE(space->mm)) &&
+	    wait_event_interruptible(space->wq, READ_ONCE(space->mm) ||
+						READ_ONCE(space->dead)))
+		return ERR_PTR(-EINTR);
+	/* A server that has been killed may have had no time to say so. */
+	if (READ_ONCE(space->dead) || __fatal_signal_pending(space->server))
+		return ERR_PTR(-ESRCH);
+	mm = sandtrap_space_mm(space);
+	return mm ?: ERR_PTR(-ESRCH);
+}
+
+/* State that the sentry has for the program, or wants with the next event. */
+static int take_flags(struct sandtrap_context *ctx)
+{
+	u32 flags = READ_ONCE(ctx->page->resume_flags), what = 0;
+	struct sandtrap_direct *d = &ctx->direct;
+	int err = 0;
+
+	/* Only a signal came meanwhile: the program has changed it since. */
+	if (d->entered)
+		return 0;
+	if (unlikely(flags & ~SANDTRAP_RESUME_ALL))
+		return -EOPNOTSUPP;
+	if (flags & SANDTRAP_RESUME_LOAD_SEGMENTS)
+		what |= SANDTRAP_STATE_SEGMENTS;
+	if (flags & SANDTRAP_RESUME_LOAD_FPU)
+		what |= SANDTRAP_STATE_FPU;
+	if (d->fresh)
+		what = SANDTRAP_STATE_ALL;
+	if (what)
+		err = sandtrap_direct_state_load(ctx, what);
+	if (!err)
+		d->fresh = false;
+	d->save = 0;
+	if (flags & SANDTRAP_RESUME_SAVE_SEGMENTS)
+		d->save |= SANDTRAP_STATE_SEGMENTS;
+	if (flags & SANDTRAP_RESUME_SAVE_FPU)
+		d->save |= SANDTRAP_STATE_FPU;
+	return err;
+}
+
+/* In the caller, which wears the mm for it. */
+static int run_batch(struct sandtrap_context *ctx, struct sandtrap_batch *batch)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+	int err;
+
+	sandtrap_trap_current(&d->trapped);
+	wear(d, ctx->inst->owner_mm);
+	err = sandtrap_batch_run(batch, ctx->space);
+	unwear(d, ctx->inst->owner_mm);
+	sandtrap_untrap_current();
+	batch->req.error = err;
+	WRITE_ONCE(ctx->page->batches, ctx->page->batches + 1);
+	return err;
+}
+
+/* Publishes an event instead of entering. */
+static int stay(struct sandtrap_context *ctx, u32 event, int error)
+{
+	ctx->page->regs.orig_rax = -1;
+	if (event == SANDTRAP_EVENT_ERROR)
+		publish_error(ctx, error);
+	else
+		sandtrap_publish(ctx, event, 0);
+	return 0;
+}
+
+/* With a reference to d->mm. @comes: the program is next, if no signal is. */
+static int begin(struct sandtrap_context *ctx, u32 seq,
+		 struct sandtrap_batch *batch, bool *comes)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+	u32 event;
+	int err;
+
+	if (!caller_fits(ctx, d->mm))
+		return -EPERM;
+	err = batch ? run_batch(ctx, batch) : 0;
+	if (err)
+		return err;
+	smp_store_release(&ctx->page->resume_seq, seq);
+	err = take_flags(ctx);
+	if (err)
+		return stay(ctx, SANDTRAP_EVENT_ERROR, err);
+	event = pending_event(ctx);
+	if (event != SANDTRAP_EVENT_NONE)
+		return stay(ctx, event, 0);
+
+	/* The hook of signals enters; see sandtrap_direct_signal(). */
+	d->interrupted = batch ? -EINTR : -ERESTARTNOHAND;
+	sandtrap_trap_current(&d->trapped);
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
+	*comes = true;
+	return d->interrupted;
+}
+
+/*
+ * The caller has claimed the context. If the program is to run, that is kept until
+ * it is left; what is returned then is only seen if a signal comes first.
+ */
+int sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
+			struct sandtrap_batch *batch)
+{
+	struct mm_struct *mm;
+	bool comes = false;
+	int err;
+
+	if (READ_ONCE(ctx->seq) != seq) {
+		sandtrap_context_unclaim(ctx);
+		return batch ? -EINVAL : 0;
+	}
+	mm = get_mm(ctx->space);
+	if (IS_ERR(mm)) {
+		err = PTR_ERR(mm);
+		if (err == -ESRCH)
+			err = stay(ctx, SANDTRAP_EVENT_DEAD, 0);
+		sandtrap_context_unclaim(ctx);
+		return err;
+	}
+	ctx->direct.mm = mm;
+	err = begin(ctx, seq, batch, &comes);
+	if (!comes)
+		direct_done(ctx);
+	return err;
+}
+
+/* what the hooks call */
+
+bool sandtrap_direct_syscall(struct pt_regs *regs)
+{
+	struct sandtrap_context *ctx = current_context();
+	u32 flags = 0;
+
+	sandtrap_regs_save(ctx, regs);
+	ctx->page->regs.orig_rax = regs->orig_ax;
+	ctx->page->regs.rax = regs->orig_ax;
+	if (unlikely(in_ia32_syscall())) {
+		flags = SANDTRAP_EVENT_F_COMPAT;
+		current_thread_info()->status &= ~TS_COMPAT;
+	}
+	leave_with(ctx, regs, SANDTRAP_EVENT_SYSCALL, flags);
+	return true;
+}
+
+int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
+			  int handler)
+{
+	struct sandtrap_context *ctx = current_context();
+	struct pt_regs *regs = task_pt_regs(current);
+
+	sandtrap_regs_save(ctx, regs);
+	sandtrap_save_fault(&ctx->page->fault, info);
+	leave_with(ctx, regs, SANDTRAP_EVENT_FAULT, 0);
+	return 0;
+}
+
+/* The kernel is in the middle of something: on the way to user mode, then. */
+int sandtrap_direct_fault_later(struct kernel_siginfo *info,
+				struct task_struct *task, int handler)
+{
+	struct sandtrap_direct *d = &current_context()->direct;
+
+	sandtrap_save_fault(&d->fault, info);
+	d->has_fault = true;
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
+	return 0;
+}
+
+/*
+ * In place of arch_do_signal_or_restart(). From the program it follows: as if the
+ * call of the caller had been interrupted, or had just returned. Into the program,
+ * this is the last thing before user mode, when the call has been dealt with by
+ * whoever looks at the ends of system calls.
+ */
+void sandtrap_direct_signal(struct pt_regs *regs)
+{
+	struct sandtrap_context *ctx = current_context();
+	u32 event;
+
+	if (!ctx->direct.trapped.in_program) {
+		if (!enter_now(ctx, regs))
+			static_call(sandtrap_do_signal)(regs);
+		return;
+	}
+	sandtrap_regs_save(ctx, regs);
+	event = pending_event(ctx);
+	if (event != SANDTRAP_EVENT_NONE) {
+		leave_with(ctx, regs, event, 0);
+	} else {
+		leave(ctx, regs, ctx->direct.interrupted);
+		direct_done(ctx);
+	}
+	static_call(sandtrap_do_signal)(regs);
+}
+
+/*
+ * In the exit probe. Only a task that the kernel gave up on (an oops) can end
+ * while it wears a context: it has dropped that mm in place of its own, which is
+ * never freed.
+ */
+void sandtrap_direct_exit(void)
+{
+	struct sandtrap_context *ctx = current_context();
+	struct sandtrap_direct *d = &ctx->direct;
+
+	if (d->trapped.in_program)
+		swap_fpu(d, false);
+	d->trapped.in_program = false;
+	if (!d->runner)
+		mmput_async(d->mm);
+	WRITE_ONCE(d->runner, NULL);
+	d->mm = NULL;
+	sandtrap_untrap_current();
+	sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
+	sandtrap_context_unclaim(ctx);
+}
+
+/* from other threads */
+
+/*
+ * A context that has another runner by now, which nobody could kick while this was
+ * queued, is kicked once too often: it is entered again. If the runner is the
+ * caller, other work brought it here, and the flag for its own is still set.
+ */
+static void kick_work(struct callback_head *work)
+{
+	struct sandtrap_context *ctx =
+		container_of(work, struct sandtrap_context, direct.kick_work);
+	struct task_struct *runner;
+
+	clear_bit(0, &ctx->direct.kicked);
+	smp_mb__after_atomic();
+	runner = READ_ONCE(ctx->direct.runner);
+	if (runner && runner != current)
+		sandtrap_direct_kick(ctx);
+	sandtrap_context_put(ctx);
+}
+
+/* Makes the runner, if there is one, look at pending_event(). */
+void sandtrap_direct_kick(struct sandtrap_context *ctx)
+{
+	struct task_struct *runner;
+
+	/* The runner removes itself before it goes; RCU keeps what we saw. */
+	rcu_read_lock();
+	runner = READ_ONCE(ctx->direct.runner);
+	if (runner && !test_and_set_bit(0, &ctx->direct.kicked)) {
+		kref_get(&ctx->ref);
+		if (task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL)) {
+			clear_bit(0, &ctx->direct.kicked);
+			/* The caller has another. */
+			sandtrap_context_put(ctx);
+		}
+	}
+	rcu_read_unlock();
+}
+
+/* Caller holds the lock of the space, which has just died. */
+void sandtrap_direct_kick_all(struct sandtrap_space *space)
+{
+	struct sandtrap_direct *d;
+
+	lockdep_assert_held(&space->lock);
+	/* Pairs with the barrier in swap_mm(). */
+	smp_mb();
+	list_for_each_entry(d, &space->direct, node)
+		sandtrap_direct_kick(container_of(d, struct sandtrap_context,
+						  direct));
+}
+
+/* life */
+
+int sandtrap_direct_init(struct sandtrap_context *ctx)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+
+	d->trapped.selector = SANDTRAP_SELECTOR_POISON;
+	d->trapped.direct = true;
+	d->fresh = true;
+	init_task_work(&d->kick_work, kick_work);
+	if (!fpu_alloc_guest_fpstate(&d->fpu))
+		return -ENOMEM;
+	/* As for any task: what needs a permission faults until it has one. */
+	d->fpu.fpstate->xfd = sandtrap_fpu_xfd;
+	return 0;
+}
+
+void sandtrap_direct_free(struct sandtrap_context *ctx)
+{
+	if (!ctx->direct.fpu.fpstate)
+		return;
+	/* One that grew does not say so any more. */
+	ctx->direct.fpu.fpstate->is_guest = true;
+	fpu_free_guest_fpstate(&ctx->direct.fpu);
+}
+
+/* Caller holds the lock of the space. */
+void sandtrap_direct_bind(struct sandtrap_context *ctx)
+{
+	ctx->direct.fresh = true;
+	ctx->direct.entered = false;
+	list_add(&ctx->direct.node, &ctx->space->direct);
+}
+
+/* Caller has claimed it, so nobody runs it. */
+void sandtrap_direct_unbind(struct sandtrap_context *ctx)
+{
+	struct sandtrap_space *space = ctx->space;
+
+	spin_lock(&space->lock);
+	list_del(&ctx->direct.node);
+	spin_unlock(&space->lock);
+}
+
+/* The program has been left, or has yet to begin: all is in memory. */
+int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what)
+{
+	if (!ctx->direct.fresh)
+		ctx->page->event_flags |= sandtrap_direct_state_save(ctx, what);
+	return 0;
+}

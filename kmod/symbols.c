@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * symbols.c - functions of the kernel that direct mode needs and nobody exports
+ *
+ * A kprobe on a name tells the address, and a static call makes a direct call of
+ * it: an indirect one would need a landing pad (IBT) that the function may lack.
+ * If one of them is missing only ring mode is offered, and the log says why.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kprobes.h>
+#include <linux/static_call.h>
+
+#include "compat.h"
+#include "sandtrap_internal.h"
+
+DEFINE_STATIC_CALL_NULL(sandtrap_switch_mm, sandtrap_switch_mm_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_do_signal, sandtrap_do_signal_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_cid_out, sandtrap_cid_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
+
+static void *find_symbol(const char *name)
+{
+	struct kprobe probe = { .symbol_name = name };
+	void *addr;
+	int err;
+
+	err = register_kprobe(&probe);
+	if (err) {
+		pr_info("no direct mode: %s cannot be found (%d)\n", name, err);
+		return NULL;
+	}
+	addr = probe.addr;
+	unregister_kprobe(&probe);
+	return addr;
+}
+
+#define FIND(call, name) ({ \
+	typeof(&STATIC_CALL_TRAMP(call)) __fn = find_symbol(name); \
+	if (__fn) \
+		static_call_update(call, __fn); \
+	__fn != NULL; \
+})
+
+/* True: all that direct mode needs is there. */
+bool sandtrap_symbols_init(void)
+{
+	if (!SANDTRAP_KNOWS_DIRECT || cpu_feature_enabled(X86_FEATURE_XENPV)) {
+		pr_info("no direct mode on this %s\n",
+			SANDTRAP_KNOWS_DIRECT ? "hypervisor (Xen PV)" : "kernel");
+		return false;
+	}
+	if (!FIND(sandtrap_switch_mm, "switch_mm_irqs_off") ||
+	    !FIND(sandtrap_membarrier_mm, "membarrier_update_current_mm") ||
+	    !FIND(sandtrap_do_signal, "arch_do_signal_or_restart"))
+		return false;
+#ifdef CONFIG_SCHED_MM_CID
+	if (!FIND(sandtrap_cid_out, "sched_mm_cid_before_execve") ||
+	    !FIND(sandtrap_cid_in, "sched_mm_cid_after_execve"))
+		return false;
+#endif
+	return true;
+}

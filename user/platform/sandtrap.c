@@ -12,7 +12,9 @@
 #include <linux/rseq.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,6 +26,9 @@
  * wake-up on another CPU costs on a virtual machine.
  */
 #define DEFAULT_SPIN_NS 20000
+
+/* What to do where the module can do both. */
+#define DIRECT_BY_DEFAULT false
 
 static int open_device(const char *path)
 {
@@ -135,6 +140,51 @@ static const struct platform_ops ops = {
 	.load_u32		= sandtrap_load_u32,
 };
 
+/* direct mode */
+
+static void fault_once(int sig)
+{
+}
+
+/*
+ * The kernel logs a fault of a process that has no handler for its signal, and here
+ * faults of programs are faults of ours, as long as the module has not seen them.
+ * This handler is for its presence. Should the sentry itself fault, it ends as it
+ * would have: with the second signal, which has none any more.
+ */
+static void handle_faults(void)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+	struct sigaction old, sa = {
+		.sa_handler = fault_once,
+		.sa_flags = SA_RESETHAND | SA_ONSTACK,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		if (!sigaction(signals[i], NULL, &old) &&
+		    old.sa_handler == SIG_DFL)
+			sigaction(signals[i], &sa, NULL);
+	}
+}
+
+static int choose_mode(struct sandtrap_platform *p, const char *mode)
+{
+	bool can = p->info.out_features & SANDTRAP_FEATURE_DIRECT_MODE;
+
+	if (!mode || !strcmp(mode, "auto"))
+		p->direct = can && DIRECT_BY_DEFAULT;
+	else if (!strcmp(mode, "direct"))
+		p->direct = true;
+	else if (strcmp(mode, "ring"))
+		return -EINVAL;
+	if (p->direct && !can)
+		return -EOPNOTSUPP;
+	if (p->direct)
+		handle_faults();
+	return 0;
+}
+
 static int setup(struct sandtrap_platform *p,
 		 const struct platform_options *opts)
 {
@@ -145,10 +195,14 @@ static int setup(struct sandtrap_platform *p,
 	p->info.size = sizeof(p->info);
 	if (ioctl(p->fd, SANDTRAP_GET_INFO, &p->info))
 		return -EPROTO;
-	err = platform_find_vdso(&base->vdso);
+	err = choose_mode(p, opts->sandtrap_mode);
+	if (!err)
+		err = platform_find_vdso(&base->vdso);
 	if (err)
 		return err;
-	cpuid_fault = p->info.out_features & SANDTRAP_FEATURE_CPUID_FAULTING;
+	/* It is a property of threads: the sentry's own must not fault. */
+	cpuid_fault = p->info.out_features & SANDTRAP_FEATURE_CPUID_FAULTING &&
+		      !p->direct;
 	base->have_global_memory_barrier = platform_register_for_barrier();
 	err = stub_template_start(&p->stubs, &base->vdso, cpuid_fault);
 	if (err)
@@ -163,7 +217,7 @@ static int setup(struct sandtrap_platform *p,
 	base->min_user_address = platform_min_user_address();
 	base->max_user_address = p->stubs.base;
 	base->concurrency_count = INT_MAX;
-	p->spin_ns = choose_spin(p, opts->spin_ns);
+	p->spin_ns = p->direct ? 0 : choose_spin(p, opts->spin_ns);
 	return 0;
 }
 

@@ -99,6 +99,7 @@ struct sandtrap_context;
  * @info: what the module told
  * @stubs: where stub processes come from
  * @spin_ns: for how long to spin for the other side; 0: never
+ * @direct: contexts run on the threads that switch
  * @lock: protects lists of contexts, and where each context is bound; taken
  *	before the lock of an address space
  * @contexts: all contexts
@@ -112,6 +113,7 @@ struct sandtrap_platform {
 	struct sandtrap_info info;
 	struct stub_template stubs;
 	uint32_t spin_ns;
+	bool direct;
 	pthread_mutex_t lock;
 	LIST_HEAD(, sandtrap_context) contexts;
 	struct sandtrap_counters released;

@@ -2,7 +2,8 @@
 /*
  * sandtrap_context.c - contexts of the sandtrap platform; context_switch()
  *
- * Two ways to wait for the program. Blocking: one lseek(), which hands the
+ * In direct mode the thread becomes the program, with one lseek(). In ring mode there
+ * are two ways to wait for it. Blocking: one lseek(), which hands the
  * CPU to the stub's thread and gets it back with the event. Spinning, where
  * there is a CPU to spare: the answer is a store to the shared page, which the
  * stub's thread sees inside the kernel, and the event is seen in the page; no
@@ -70,6 +71,7 @@ int sandtrap_new_context(struct platform *base, struct platform_context **out)
 	struct sandtrap_platform *p = to_sandtrap(base);
 	struct sandtrap_new_context arg = {
 		.size = sizeof(arg),
+		.flags = p->direct ? SANDTRAP_CONTEXT_DIRECT : 0,
 		.address_space = -1,
 	};
 	struct sandtrap_context *ctx;
@@ -310,6 +312,35 @@ static int run_blocking(struct sandtrap_context *ctx)
 	return 0;
 }
 
+/*
+ * A thread with restartable sequences pays for every switch to it, and cannot run
+ * programs itself. libc registers all threads, to no use of ours; without, its
+ * sched_getcpu() asks the kernel.
+ */
+static void forget_rseq(void)
+{
+	static __thread bool done;
+
+	if (done)
+		return;
+	done = true;
+	if (__rseq_size)
+		syscall(SYS_rseq,
+			(char *)__builtin_thread_pointer() + __rseq_offset,
+			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
+/* The call becomes the program, and returns with its next event. */
+static int run_direct(struct sandtrap_context *ctx)
+{
+	__atomic_store_n(&ctx->page->resume_seq, ctx->seq, __ATOMIC_RELAXED);
+	while (lseek(module_fd(ctx), ctx->id, SEEK_SET)) {
+		if (errno != EINTR)
+			return errno == ESRCH ? -ECHILD : -errno;
+	}
+	return 0;
+}
+
 static int run_with_ops(struct sandtrap_context *ctx,
 			const struct sandtrap_mem_op *ops, int nr_ops)
 {
@@ -345,6 +376,8 @@ static __attribute__((noinline)) int run_queue(struct sandtrap_context *ctx,
 	nr_ops = sandtrap_space_take(ctx->as, ctx, ops);
 	if (nr_ops < 0)
 		return nr_ops;
+	if (!nr_ops && to_sandtrap(ctx->base.platform)->direct)
+		return run_direct(ctx);
 	if (!nr_ops)
 		return spinning ? run_spinning(ctx) : run_blocking(ctx);
 	err = run_with_ops(ctx, ops, nr_ops);
@@ -354,8 +387,14 @@ static __attribute__((noinline)) int run_queue(struct sandtrap_context *ctx,
 
 static int run(struct sandtrap_context *ctx)
 {
-	bool spinning = may_spin(ctx);
+	bool spinning;
 
+	if (to_sandtrap(ctx->base.platform)->direct) {
+		if (atomic_load_explicit(&ctx->as->dirty, memory_order_acquire))
+			return run_queue(ctx, false);
+		return run_direct(ctx);
+	}
+	spinning = may_spin(ctx);
 	ctx->page->spin_ns = spinning ?
 		to_sandtrap(ctx->base.platform)->spin_ns : 0;
 	/* Pairs with the release of whoever carried out the last operation. */
@@ -422,23 +461,6 @@ static int decode(struct sandtrap_context *ctx, struct platform_event *ev)
 	}
 }
 
-/*
- * A thread with restartable sequences pays for every switch to it. libc registers
- * all threads, to no use of ours; without, its sched_getcpu() asks the kernel.
- */
-static void forget_rseq(void)
-{
-	static __thread bool done;
-
-	if (done)
-		return;
-	done = true;
-	if (__rseq_size)
-		syscall(SYS_rseq,
-			(char *)__builtin_thread_pointer() + __rseq_offset,
-			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
-}
-
 int sandtrap_switch(struct platform_context *base,
 		    struct platform_address_space *as, int cpu,
 		    struct platform_event *ev)
@@ -446,8 +468,8 @@ int sandtrap_switch(struct platform_context *base,
 	struct sandtrap_context *ctx = to_context(base);
 	int err;
 
+	forget_rseq();
 	if (ctx->as != (struct sandtrap_space *)as) {
-		forget_rseq();
 		err = bind(ctx, (struct sandtrap_space *)as);
 		if (err)
 			return err;

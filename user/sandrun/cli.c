@@ -134,6 +134,18 @@ static bool apply_no_patch(struct cli_options *opts, const char *arg)
 	return true;
 }
 
+static bool apply_sandtrap_mode(struct cli_options *opts, const char *arg)
+{
+	if (strcmp(arg, "auto") && strcmp(arg, "ring") && strcmp(arg, "direct")) {
+		fprintf(stderr,
+			"sandrun: --sandtrap-mode wants auto, ring or direct, not '%s'\n",
+			arg);
+		return false;
+	}
+	opts->platform_options.sandtrap_mode = arg;
+	return true;
+}
+
 static const struct cli_option options[] = {
 	{ "platform", 'p', "NAME", "auto (the best that works) or a name of --list-platforms",
 	  apply_platform },
@@ -145,6 +157,8 @@ static const struct cli_option options[] = {
 	{ "spin", 0, "NS", "spin for at most NS nanoseconds before sleeping", apply_spin },
 	{ "no-spin", 0, NULL, "never spin", apply_no_spin },
 	{ "no-patch", 0, NULL, "never rewrite system call instructions", apply_no_patch },
+	{ "sandtrap-mode", 0, "MODE", "sandtrap: auto, ring (stub threads) or direct (our own)",
+	  apply_sandtrap_mode },
 	{ "verbose", 'v', NULL, "say on stderr which platform was taken, and why",
 	  apply_verbose },
 	{ "list-syscalls", 0, NULL, "print the table of system calls", apply_list_syscalls },
@@ -233,6 +247,9 @@ bool cli_parse(int argc, char **argv, struct cli_options *opts)
 			.spin_ns = PLATFORM_SPIN_DEFAULT,
 		},
 	};
+	if (getenv("SANDTRAP_MODE") &&
+	    !apply_sandtrap_mode(opts, getenv("SANDTRAP_MODE")))
+		return false;
 	/* getopt_long() begins its messages with it. */
 	if (argc > 0)
 		argv[0] = name;

@@ -122,18 +122,18 @@ struct segmentation_fault {
  * @device_fd: descriptor of the device for platforms that need one (see
  *	platform_requirements), as returned by platform_open_device(); the
  *	platform takes ownership, on failure too. -1: open the default path.
- * @spin_ns: for how long a thread may spin for the other side before it
- *	sleeps, in nanoseconds; 0: never; PLATFORM_SPIN_DEFAULT: the platform
- *	decides from the CPUs it may use
+ * @spin_ns: nanoseconds that a thread may spin for the other side before it sleeps;
+ *	0: never; PLATFORM_SPIN_DEFAULT: the platform decides from its CPUs
  * @disable_syscall_patching: never rewrite the program's syscall instructions
- * @disable_syscall_user_dispatch: catch system calls by seccomp, where the platform
- *	has the choice; slower
+ * @disable_syscall_user_dispatch: catch system calls by seccomp, which is slower
+ * @sandtrap_mode: "ring", "direct", or NULL: the sandtrap platform decides
  */
 struct platform_options {
 	int device_fd;
 	uint64_t spin_ns;
 	bool disable_syscall_patching;
 	bool disable_syscall_user_dispatch;
+	const char *sandtrap_mode;
 };
 
 #define PLATFORM_SPIN_DEFAULT UINT64_MAX

@@ -47,7 +47,7 @@ struct command {
 static const struct command commands[] = {
 	COMMAND(SANDTRAP_GET_INFO, sandtrap_info, 1, false),
 	COMMAND(SANDTRAP_NEW_ADDRESS_SPACE, sandtrap_new_address_space, 1, false),
-	COMMAND(SANDTRAP_NEW_CONTEXT, sandtrap_new_context, 2, false),
+	COMMAND(SANDTRAP_NEW_CONTEXT, sandtrap_new_context, 4, false),
 	COMMAND(SANDTRAP_BIND_CONTEXT, sandtrap_bind_context, 1, false),
 	COMMAND(SANDTRAP_RELEASE_CONTEXT, sandtrap_context_arg, 1, false),
 	COMMAND(SANDTRAP_RUN, sandtrap_run, 1, false),
@@ -226,7 +226,8 @@ TEST_F(abi, get_info_writes_every_member)
 	EXPECT_EQ(sizeof(info), info.size);
 	EXPECT_EQ(SANDTRAP_ABI, info.out_abi);
 	EXPECT_EQ(SANDTRAP_FEATURE_RING_MODE,
-		  info.out_features & ~SANDTRAP_FEATURE_CPUID_FAULTING);
+		  info.out_features & ~(SANDTRAP_FEATURE_CPUID_FAULTING |
+					SANDTRAP_FEATURE_DIRECT_MODE));
 	EXPECT_EQ(0, info.out_context_size % 4096);
 	EXPECT_LE(SANDTRAP_FPU_OFFSET + info.out_fpu_size, info.out_context_size);
 	EXPECT_LE(576, info.out_fpu_size);

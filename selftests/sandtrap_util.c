@@ -4,12 +4,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rseq.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,7 +62,41 @@ static int open_memory(struct box *b)
 	return b->file == MAP_FAILED ? -errno : 0;
 }
 
+bool box_is_direct(void)
+{
+	const char *mode = getenv("SANDTRAP_MODE");
+
+	return mode && !strcmp(mode, "direct");
+}
+
+/* The kernel logs a fault of a process that has no handler for its signal. */
+static void once(int sig)
+{
+}
+
+void box_fit_for_direct(void)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+	struct sigaction sa = {
+		.sa_handler = once,
+		.sa_flags = SA_RESETHAND,
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigaction(faults[i], &sa, NULL);
+	if (__rseq_size)
+		syscall(SYS_rseq,
+			(char *)__builtin_thread_pointer() + __rseq_offset,
+			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
 int box_open(struct box *b)
+{
+	return box_open_on(b, -1, NULL);
+}
+
+int box_open_on(struct box *b, int mem, void *file)
 {
 	int err = box_open_instance(b);
 
@@ -67,14 +104,19 @@ int box_open(struct box *b)
 		err = platform_find_vdso(&b->vdso);
 	if (!err)
 		err = stub_template_start(&b->stubs, &b->vdso, false);
-	if (!err)
+	b->mem = mem;
+	b->file = file;
+	if (!err && mem < 0)
 		err = open_memory(b);
 	if (!err)
 		err = box_new_space(b, &b->as);
 	if (!err)
 		err = box_map_areas(b, b->as);
 	if (!err)
-		err = box_new_context(b, b->as, 0, &b->ctx);
+		err = box_new_context(b, b->as,
+				      box_is_direct() ? SANDTRAP_CONTEXT_DIRECT : 0,
+				      &b->ctx);
+	box_fit_for_direct();
 	return err;
 }
 

@@ -55,6 +55,7 @@ const char *box_why_skip(void);
 /* All return 0 or -errno. */
 int box_open_instance(struct box *b);
 int box_open(struct box *b);
+int box_open_on(struct box *b, int mem, void *file); /* memory of another box */
 void box_close(struct box *b);
 int box_new_space(struct box *b, int *as);
 int box_new_context(struct box *b, int as, uint32_t flags,
@@ -77,6 +78,13 @@ void box_load(struct box *b, struct box_context *ctx,
 /* Answers the last event and waits for the next: its code, or -errno. */
 int box_run(struct box *b, struct box_context *ctx);
 int box_run_flags(struct box *b, struct box_context *ctx, uint32_t flags);
+
+/*
+ * Contexts that box_open() makes run directly if SANDTRAP_MODE is "direct". This
+ * makes the calling thread fit for that.
+ */
+bool box_is_direct(void);
+void box_fit_for_direct(void);
 
 /* Waits for an event later than @seq until @ms from now: 0 or -errno. */
 int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms);

@@ -133,12 +133,17 @@ int bench_renew_context(struct bench *b)
 int bench_open(struct bench *b, const char *platform, bool storm)
 {
 	const struct platform_constructor *c = platform_lookup(platform);
+	struct platform_options opts = {
+		.device_fd = -1,
+		.spin_ns = PLATFORM_SPIN_DEFAULT,
+		.sandtrap_mode = getenv("SANDTRAP_MODE"),
+	};
 	int err;
 
 	memset(b, 0, sizeof(*b));
 	if (!c)
 		return -ENOENT;
-	err = platform_new(c, NULL, &b->p);
+	err = platform_new(c, &opts, &b->p);
 	if (!err)
 		err = make_memory(b);
 	if (!err)

@@ -19,6 +19,7 @@
 #include <stddef.h>
 
 #include "stub/sysmsg.h"
+#include "user/platform/cpuid_insn.h"
 
 #define TRAP_GP 13
 #define EFLAGS_RF 0x10000
@@ -165,15 +166,13 @@ static void load_bases(struct sysmsg_thread_context *tc, uint32_t resume)
 /* ---- the two ways in ---- */
 
 /*
- * The faulting instruction can be read: it has just been executed, up to its
- * second byte if the first is 0f.
+ * The faulting instruction can be read: it has just been executed, up to what follows
+ * a prefix, and to its second byte if the first is 0f.
  */
 static bool is_cpuid(const struct sysmsg_thread_context *tc, const struct sigcontext *regs)
 {
-	const volatile unsigned char *insn = (const unsigned char *)regs->rip;
-
 	return tc->options & SYSMSG_OPTION_CPUID && regs->trapno == TRAP_GP &&
-	       insn[0] == 0x0f && insn[1] == 0xa2;
+	       opcode_0f_offset((const uint8_t *)regs->rip, X86_INSN_MAX, CPUID_BYTE_2) >= 0;
 }
 
 /* The call is over as far as the sentry goes: end it here and now. */

@@ -240,6 +240,24 @@ TEST_F(trap, cpuid)
 	}
 }
 
+PROGRAM(prog_cpuid_prefixes, "xor %eax, %eax\n xor %ecx, %ecx\n .byte 0x66, 0xf3, 0x48\n cpuid\n"
+			     " mov $1, %eax\n syscall");
+
+/* Prefixes have no effect, and hide nothing. */
+TEST_F(trap, cpuid_with_prefixes)
+{
+	struct bench *b = &self->b;
+
+	BENCH_LOAD(b, prog_cpuid_prefixes);
+	if (b->p->cpuid_events) {
+		ASSERT_EQ(0, bench_run(b));
+		ASSERT_EQ(PLATFORM_CPUID, b->ev.kind);
+		EXPECT_EQ(BENCH_CODE + 4, b->regs->rip);
+		b->regs->rip += 5;
+	}
+	EXPECT_SYSCALL(b, 1);
+}
+
 /* A #GP that only looks like CPUID's is none. */
 TEST_F(trap, other_faults_are_no_cpuid)
 {

@@ -16,6 +16,7 @@
 #include <linux/audit.h>
 #include <unistd.h>
 
+#include "cpuid_insn.h"
 #include "ptrace.h"
 
 /* Not in every libc: si_code of a seccomp trap and of a shadow stack fault. */
@@ -312,9 +313,18 @@ static int peek_byte(pid_t tid, uint64_t addr)
 
 static bool at_cpuid(const struct ptrace_context *ctx)
 {
-	pid_t tid = ctx->thread->tid;
+	uint8_t insn[X86_INSN_MAX];
+	size_t n;
+	int byte;
 
-	return peek_byte(tid, ctx->regs.rip) == 0x0f && peek_byte(tid, ctx->regs.rip + 1) == 0xa2;
+	/* Each byte is a call: no more than tell. */
+	for (n = 0; n < sizeof(insn) && (n < 2 || is_ignored_prefix(insn[n - 2])); n++) {
+		byte = peek_byte(ctx->thread->tid, ctx->regs.rip + n);
+		if (byte < 0)
+			break;
+		insn[n] = (uint8_t)byte;
+	}
+	return opcode_0f_offset(insn, n, CPUID_BYTE_2) >= 0;
 }
 
 static int fault_event(struct ptrace_context *ctx, struct platform_event *ev)

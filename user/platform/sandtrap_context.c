@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpuid_insn.h"
 #include "sandtrap.h"
 
 #define SPIN_MISSES 3
@@ -426,13 +427,14 @@ static void signal_event(const struct sandtrap_fault *f,
 static bool is_cpuid(struct sandtrap_context *ctx)
 {
 	struct segmentation_fault fault;
-	unsigned char insn[2];
+	uint8_t insn[X86_INSN_MAX];
+	ssize_t n;
 
-	return ctx->base.platform->cpuid_events &&
-	       ctx->page->fault.trap_nr == TRAP_GP &&
-	       sandtrap_copy_in(&ctx->as->base, ctx->page->regs.rip, insn,
-				sizeof(insn), &fault) == sizeof(insn) &&
-	       insn[0] == 0x0f && insn[1] == 0xa2;
+	if (!ctx->base.platform->cpuid_events || ctx->page->fault.trap_nr != TRAP_GP)
+		return false;
+	/* It may be the last one of the last page. */
+	n = sandtrap_copy_in(&ctx->as->base, ctx->page->regs.rip, insn, sizeof(insn), &fault);
+	return n > 0 && opcode_0f_offset(insn, (size_t)n, CPUID_BYTE_2) >= 0;
 }
 
 static int decode(struct sandtrap_context *ctx, struct platform_event *ev)

@@ -174,6 +174,37 @@ int usertrap_decode(const uint8_t *code, uint64_t start, uint64_t ip,
 int usertrap_examine(const struct usertrap_source *src, uint64_t ip,
 		     struct usertrap_plan *plan);
 
+/* usertrap_cpuid.c */
+
+/**
+ * struct usertrap_walk - how far a function has been decoded
+ * @start: of the function
+ * @at: the next instruction
+ * @leaf_set: address of the last one that loads eax, 0: none has
+ * @leaf: the constant that eax has at @at
+ * @leaf_known: it has one, unless a jump leads in between
+ *
+ * Zeroed in the beginning; it saves work when sites are examined in ascending order.
+ */
+struct usertrap_walk {
+	uint64_t start, at, leaf_set;
+	uint32_t leaf;
+	bool leaf_known;
+};
+
+/**
+ * usertrap_examine_cpuid() - are the bytes 0f a2 a CPUID instruction?
+ * @src: the program
+ * @ip: address of the two bytes
+ * @guess: trust guessed function starts too, if the code looks as CPUID is used
+ * @w: state of the walk; on success @w->leaf_known and @w->leaf are of the instruction
+ *
+ * Return: 0 if they are; -ENOENT if no function start is known; -EILSEQ if they are
+ * something else, as far as decoding tells; -EFBIG, -EFAULT as usertrap_examine().
+ */
+int usertrap_examine_cpuid(const struct usertrap_source *src, uint64_t ip, bool guess,
+			   struct usertrap_walk *w);
+
 /* usertrap_emit.c */
 
 /**

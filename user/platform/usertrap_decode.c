@@ -38,9 +38,14 @@ static bool is_jcc(const ZydisDecodedInstruction *in)
 	return in->opcode_map == ZYDIS_OPCODE_MAP_0F && in->opcode >= 0x80 && in->opcode <= 0x8f;
 }
 
-/* Goes elsewhere, or enters the kernel: its copy would not be the same. */
+/*
+ * Goes elsewhere, or enters the kernel: its copy would not be the same. So would be
+ * that of CPUID, which the sentry knows by its place.
+ */
 static bool ends_run(const ZydisDecodedInstruction *in)
 {
+	if (in->mnemonic == ZYDIS_MNEMONIC_CPUID || in->mnemonic == ZYDIS_MNEMONIC_UD2)
+		return true;
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_CALL:
 	case ZYDIS_CATEGORY_COND_BR:

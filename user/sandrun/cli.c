@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sandtrap/sentry.h>
+
 #include "cli.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -146,6 +148,29 @@ static bool apply_sandtrap_mode(struct cli_options *opts, const char *arg)
 	return true;
 }
 
+static bool apply_cpuid(struct cli_options *opts, const char *arg)
+{
+	char message[256];
+
+	if (!strcmp(arg, "list")) {
+		opts->action = CLI_LIST_CPUID;
+		return true;
+	}
+	if (*arg && !sentry_check_cpuid(arg, message, sizeof(message))) {
+		opts->cpuid = arg;
+		return true;
+	}
+	fprintf(stderr, "sandrun: --cpuid: %s\n",
+		*arg ? message : "wants hide=FEATURE[,FEATURE...] or list");
+	return false;
+}
+
+static bool apply_no_cpuid_rewrite(struct cli_options *opts, const char *arg)
+{
+	opts->no_cpuid_rewrite = true;
+	return true;
+}
+
 static const struct cli_option options[] = {
 	{ "platform", 'p', "NAME", "auto (the best that works) or a name of --list-platforms",
 	  apply_platform },
@@ -159,6 +184,9 @@ static const struct cli_option options[] = {
 	{ "no-patch", 0, NULL, "never rewrite system call instructions", apply_no_patch },
 	{ "sandtrap-mode", 0, "MODE", "sandtrap: auto, ring (stub threads) or direct (our own)",
 	  apply_sandtrap_mode },
+	{ "cpuid", 0, "SPEC", "hide=avx512f,...: features the program must not see; or list",
+	  apply_cpuid },
+	{ "no-cpuid-rewrite", 0, NULL, "never rewrite CPUID instructions", apply_no_cpuid_rewrite },
 	{ "verbose", 'v', NULL, "say on stderr which platform was taken, and why",
 	  apply_verbose },
 	{ "list-syscalls", 0, NULL, "print the table of system calls", apply_list_syscalls },

@@ -23,6 +23,7 @@ enum sandrun_exit {
  * enum cli_action - what the command line asks for
  * @CLI_RUN: run a program
  * @CLI_LIST_SYSCALLS: print the table of system calls
+ * @CLI_LIST_CPUID: print the CPU features that can be hidden
  * @CLI_LIST_PLATFORMS: print what is there to run programs on
  * @CLI_HELP: print the usage
  * @CLI_VERSION: print the version
@@ -30,6 +31,7 @@ enum sandrun_exit {
 enum cli_action {
 	CLI_RUN,
 	CLI_LIST_SYSCALLS,
+	CLI_LIST_CPUID,
 	CLI_LIST_PLATFORMS,
 	CLI_HELP,
 	CLI_VERSION,
@@ -44,6 +46,8 @@ enum cli_action {
  * @strace: print system calls
  * @stats: print counters at the end
  * @verbose: say which platform was taken, and why
+ * @cpuid: --cpuid or NULL; valid
+ * @no_cpuid_rewrite: leave CPUID instructions as they are
  * @platform_options: for platform_new(); device_fd is -1
  * @argv: program and arguments, NULL-terminated; part of main()'s argv
  */
@@ -55,6 +59,8 @@ struct cli_options {
 	bool strace;
 	bool stats;
 	bool verbose;
+	const char *cpuid;
+	bool no_cpuid_rewrite;
 	struct platform_options platform_options;
 	char **argv;
 };

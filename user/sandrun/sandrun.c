@@ -154,6 +154,10 @@ static int explain_start(const char *program, int err)
 			"sandrun: %s: permission denied (not executable, or a directory)\n",
 			program);
 		return SANDRUN_EXIT_CANNOT_EXECUTE;
+	case -EOPNOTSUPP:
+		fputs("sandrun: --cpuid: on this CPU features can only be hidden by rewriting CPUID instructions, which --no-cpuid-rewrite forbids\n",
+		      stderr);
+		return SANDRUN_EXIT_FAILURE;
 	case -ENOMEM:
 	case -EAGAIN:
 	case -EMFILE:
@@ -182,6 +186,8 @@ static int run_on(struct platform *p, const struct cli_options *opts,
 		.root = opts->root,
 		.cwd = cwd,
 		.strace = opts->strace ? stderr : NULL,
+		.cpuid = opts->cpuid,
+		.no_cpuid_rewrite = opts->no_cpuid_rewrite,
 	};
 	struct sentry *s;
 	int err, status, ret;
@@ -242,6 +248,9 @@ int main(int argc, char **argv)
 		return run(&opts);
 	case CLI_LIST_SYSCALLS:
 		sentry_list_syscalls(stdout);
+		break;
+	case CLI_LIST_CPUID:
+		sentry_list_cpuid(stdout);
 		break;
 	case CLI_LIST_PLATFORMS:
 		list_platforms(stdout);

@@ -14,6 +14,7 @@
  *   futex bucket lock     futex waiters by key; two of them by address
  *   mm.lock               VMAs and page mappings of one mm
  *   ipc tables            segments, semaphores, message queues; one at a time
+ *   cpuid_files.lock      what is known of files of code
  *   memory_file.lock      allocator of the memory file
  *   wait_queue.lock       waiters (innermost: nothing is taken under it)
  */
@@ -34,6 +35,7 @@
 
 #include <sandtrap/platform.h>
 
+#include "sentry/cpuid.h"
 #include "sentry/syscall.h"
 
 /* PAGE_SIZE and PAGE_MASK come from <sys/user.h>, by way of platform.h. */
@@ -58,6 +60,7 @@ static inline uint64_t page_up(uint64_t x)
 	return (x + PAGE_SIZE - 1) & PAGE_MASK;
 }
 
+struct cpuid_files; /* mm/ */
 struct ipc; /* ipc/ */
 struct memory_file;
 struct net; /* socket/ */
@@ -84,6 +87,12 @@ struct vfs; /* fs/ */
  * @fault_count: faults that the sentry resolved
  * @patch_count: system call instructions rewritten
  * @trap_count: system calls that trapped where they need not have
+ * @cpu: what CPUID says
+ * @rewrite_cpuid: CPUID instructions are found in code, as the CPU does not report them
+ * @cpuid_files: what is known of files mapped as code; owned by mm/cpuid_scan.c
+ * @cpuid_count: CPUID instructions carried out
+ * @cpuid_sites: rewritten
+ * @cpuid_left: bytes that could be one, left alone as nothing shows that they are
  */
 struct kernel {
 	struct platform *platform;
@@ -103,6 +112,12 @@ struct kernel {
 	atomic_ulong fault_count;
 	atomic_ulong patch_count;
 	atomic_ulong trap_count;
+	struct cpuid cpu;
+	bool rewrite_cpuid;
+	struct cpuid_files *cpuid_files;
+	atomic_ulong cpuid_count;
+	atomic_ulong cpuid_sites;
+	atomic_ulong cpuid_left;
 };
 
 /*

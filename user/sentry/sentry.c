@@ -12,6 +12,7 @@
 #include "sentry/fs.h"
 #include "sentry/ipc.h"
 #include "sentry/mm.h"
+#include "sentry/mm/cpuid_rewrite.h"
 #include "sentry/socket.h"
 #include "sentry/task.h"
 
@@ -95,6 +96,23 @@ static int create_init(struct kernel *k, const struct sentry_options *opts)
 	return err ? err : load_init(t, opts);
 }
 
+/* CPUID has to be looked for where the CPU does not report it. */
+static int cpu_init(struct kernel *k, const struct sentry_options *opts)
+{
+	struct cpuid_mask mask;
+	char message[256];
+	int err;
+
+	err = cpuid_parse(opts->cpuid, &mask, message, sizeof(message));
+	if (err)
+		return err;
+	cpuid_init(&k->cpu, &mask);
+	k->rewrite_cpuid = !k->platform->cpuid_events && !opts->no_cpuid_rewrite;
+	if (k->cpu.restricted && !k->rewrite_cpuid && !k->platform->cpuid_events)
+		return -EOPNOTSUPP;
+	return k->rewrite_cpuid ? cpuid_files_create(k) : 0;
+}
+
 static int kernel_init(struct kernel *k, const struct sentry_options *opts)
 {
 	int err;
@@ -104,7 +122,9 @@ static int kernel_init(struct kernel *k, const struct sentry_options *opts)
 	k->boot_ns = monotonic_ns();
 	pthread_mutex_init(&k->tasks_lock, NULL);
 	syscall_table_init();
-	err = memory_file_create(&k->memory_file);
+	err = cpu_init(k, opts);
+	if (!err)
+		err = memory_file_create(&k->memory_file);
 	if (!err)
 		platform_keep_fd(k->platform, memory_file_fd(k->memory_file));
 	if (!err)
@@ -152,6 +172,8 @@ void sentry_release(struct sentry *s)
 		vfs_destroy(k);
 	if (k->memory_file)
 		memory_file_destroy(k->memory_file);
+	cpuid_files_destroy(k);
+	cpuid_destroy(&k->cpu);
 	pthread_mutex_destroy(&k->tasks_lock);
 	free(s);
 }
@@ -200,10 +222,24 @@ void sentry_print_stats(const struct sentry *s, FILE *out)
 	if (k->platform->usertrap_entry)
 		fprintf(out, "%12lu  system calls rewritten, %lu trapped\n",
 			k->patch_count, k->trap_count);
+	fprintf(out, "%12lu  CPUID instructions answered, %lu rewritten, %lu lookalikes left alone\n",
+		k->cpuid_count, k->cpuid_sites, k->cpuid_left);
 	platform_get_stats(k->platform, &st);
 	fprintf(out, "%12lu  switches\n", st.switches);
 	fprintf(out, "%12lu  waits that ended spinning\n", st.spin_hits);
 	fprintf(out, "%12lu  waits that slept\n", st.sleeps);
 	fprintf(out, "%12lu  memory operations, in %lu batches\n",
 		st.memory_ops, st.memory_batches);
+}
+
+int sentry_check_cpuid(const char *spec, char *message, size_t size)
+{
+	struct cpuid_mask mask;
+
+	return cpuid_parse(spec, &mask, message, size);
+}
+
+void sentry_list_cpuid(FILE *out)
+{
+	cpuid_list(out);
 }

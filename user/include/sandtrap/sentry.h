@@ -42,6 +42,10 @@ struct sentry;
  *	inside the root, else "/"
  * @strace: print every system call of the program to this stream; NULL: no.
  *	Stays the caller's.
+ * @cpuid: "hide=NAME[,NAME...]": features of the CPU that the program is not to see;
+ *	NULL: none. See sentry_check_cpuid().
+ * @no_cpuid_rewrite: where the CPU does not report CPUID instructions to the platform,
+ *	do not look for them in the program's code: it sees the host's CPU as it is
  */
 struct sentry_options {
 	struct platform *platform;
@@ -50,6 +54,8 @@ struct sentry_options {
 	const char *root;
 	const char *cwd;
 	FILE *strace;
+	const char *cpuid;
+	bool no_cpuid_rewrite;
 };
 
 /**
@@ -58,7 +64,9 @@ struct sentry_options {
  * @out: set on success
  *
  * Return: 0; -ENOENT: program, root or cwd not found; -EACCES or -ENOEXEC: the
- * program cannot be executed; -ENOMEM, -EAGAIN: no resources.
+ * program cannot be executed; -ENOMEM, -EAGAIN: no resources; -EINVAL: @opts->cpuid is
+ * wrong; -EOPNOTSUPP: it hides features, but CPUID cannot be answered on this CPU
+ * without the rewriting that @opts->no_cpuid_rewrite forbids.
  */
 int sentry_new(const struct sentry_options *opts, struct sentry **out);
 
@@ -91,6 +99,23 @@ void sentry_release(struct sentry *s);
  *	missing
  */
 void sentry_list_syscalls(FILE *out);
+
+/**
+ * sentry_check_cpuid() - is it a valid value of sentry_options.cpuid?
+ * @spec: the string
+ * @message: if it is not, set to what is wrong, and what to do
+ * @size: bytes at @message
+ *
+ * Return: 0 or -EINVAL.
+ */
+int sentry_check_cpuid(const char *spec, char *message, size_t size);
+
+/**
+ * sentry_list_cpuid() - print the CPU features that can be hidden
+ * @out: stream; one line each: name as in /proc/cpuinfo, present|absent on this
+ *	machine, and what is hidden with it
+ */
+void sentry_list_cpuid(FILE *out);
 
 #ifdef __cplusplus
 }

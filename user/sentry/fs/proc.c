@@ -34,6 +34,25 @@ static int show_host(struct task *t, const struct pnode *n, struct text *x)
 	return 0;
 }
 
+/* The host's, without the features that CPUID does not tell of. */
+static int show_cpuinfo(struct task *t, const struct pnode *n, struct text *x)
+{
+	struct text host = { 0 };
+	char *line, *next;
+
+	text_host_proc(t, &host, "cpuinfo");
+	text_append(&host, "", 1);
+	for (line = host.buf; line && *line; line = next) {
+		next = strchrnul(line, '\n');
+		if (*next)
+			*next++ = '\0';
+		cpuid_filter_line(&t->kernel->cpu, line);
+		text_printf(x, "%s\n", line);
+	}
+	free(host.buf);
+	return 0;
+}
+
 static int show_uptime(struct task *t, const struct pnode *n, struct text *x)
 {
 	uint64_t ns = monotonic_ns() - t->kernel->boot_ns;
@@ -146,7 +165,7 @@ static struct pentry proc_entries[] = {
 	PROC_LINK("self", self_readlink, NULL),
 	PROC_LINK("thread-self", thread_self_readlink, NULL),
 	PROC_LINK("mounts", arg_readlink, "self/mounts"),
-	PROC_HOST("cpuinfo"),
+	PROC_FILE("cpuinfo", show_cpuinfo),
 	PROC_HOST("meminfo"),
 	PROC_HOST("loadavg"),
 	PROC_HOST("vmstat"),

@@ -124,7 +124,7 @@ static void fill_auxv(struct mm *mm, struct task *t,
 {
 	if (mm->kernel->platform->vdso.ehdr)
 		aux(mm, AT_SYSINFO_EHDR, mm->kernel->platform->vdso.ehdr);
-	aux(mm, AT_HWCAP, getauxval(AT_HWCAP));
+	aux(mm, AT_HWCAP, cpuid_hwcap(&mm->kernel->cpu));
 	aux(mm, AT_PAGESZ, PAGE_SIZE);
 	aux(mm, AT_CLKTCK, 100);
 	aux(mm, AT_PHDR, prog->phdr);
@@ -139,7 +139,7 @@ static void fill_auxv(struct mm *mm, struct task *t,
 	aux(mm, AT_EGID, t->cred.egid);
 	aux(mm, AT_SECURE, 0);
 	aux(mm, AT_RANDOM, random);
-	aux(mm, AT_HWCAP2, getauxval(AT_HWCAP2));
+	aux(mm, AT_HWCAP2, cpuid_hwcap2(&mm->kernel->cpu, getauxval(AT_HWCAP2)));
 	aux(mm, AT_EXECFN, execfn);
 	aux(mm, AT_PLATFORM, platform);
 	if (getauxval(AT_MINSIGSTKSZ))

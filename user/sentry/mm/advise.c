@@ -38,6 +38,7 @@ static int dontneed_vma(struct mm *mm, struct task *t, struct vma *v,
 		return -EINVAL;
 	if (v->shared)
 		return 0;
+	cpuid_forget(mm, start, end);
 	err = patch_forget(mm, t, start, end);
 	if (err)
 		return err;

@@ -15,13 +15,14 @@ static bool permits(int prot, uint32_t access)
 }
 
 /* How much of @v to give pages around a fault at @addr. */
-static void fault_window(const struct vma *v, uint64_t addr, uint64_t *start,
-			 uint64_t *end)
+static void fault_window(const struct mm *mm, const struct vma *v, uint64_t addr,
+			 uint64_t *start, uint64_t *end)
 {
 	uint64_t window = v->growsdown ? POPULATE_WINDOW_STACK :
 					 POPULATE_WINDOW;
+	bool scan = mm->kernel->rewrite_cpuid && cpuid_wanted(v);
 
-	if (v->file && !v->map.anonymous && v->map.host_fd >= 0 &&
+	if (!scan && v->file && !v->map.anonymous && v->map.host_fd >= 0 &&
 	    !(v->prot & PROT_WRITE && !v->shared)) {
 		*start = v->start;
 		*end = v->end;
@@ -49,7 +50,7 @@ static int resolve(struct mm *mm, struct task *t, uint64_t addr,
 			return -EFAULT;
 		if (!permits(v->prot, access))
 			return -EACCES;
-		fault_window(v, addr, &start, &end);
+		fault_window(mm, v, addr, &start, &end);
 		err = pma_populate(mm, t, v, start, end);
 		if (!err)
 			err = mm_sync(mm, t);

@@ -192,6 +192,40 @@ static int copy_guarded(void *dst, const void *src, size_t len)
 	return 0;
 }
 
+int host_file_guard(int (*fn)(void *arg), void *arg)
+{
+	sigjmp_buf env;
+	int ret;
+
+	if (sigsetjmp(env, 0)) {
+		recover = NULL;
+		return -EFAULT;
+	}
+	recover = &env;
+	atomic_signal_fence(memory_order_seq_cst);
+	ret = fn(arg);
+	atomic_signal_fence(memory_order_seq_cst);
+	recover = NULL;
+	return ret;
+}
+
+const void *host_file_view(struct file *f, int fd, uint64_t *len)
+{
+	struct file_view *view, *old = NULL;
+
+	view = atomic_load_explicit(&f->view, memory_order_acquire);
+	if (!view)
+		view = view_create(fd);
+	if (!view)
+		return NULL;
+	if (!atomic_compare_exchange_strong(&f->view, &old, view) && old != view) {
+		view_destroy(view);
+		view = old;
+	}
+	*len = view->len;
+	return view->base;
+}
+
 static bool view_read(const struct pma *p, uint64_t off, void *buf, size_t len)
 {
 	struct file_view *view = view_of(p->file, p->host_fd);

@@ -15,6 +15,7 @@
 
 #include "sentry/fs.h"
 #include "sentry/mm.h"
+#include "sentry/mm/cpuid_rewrite.h"
 #include "sentry/mm/patch.h"
 #include "sentry/task.h"
 #include "sentry/tree.h"
@@ -94,6 +95,7 @@ RB_HEAD(pma_tree, pma);
  * @last_fault: address of the last fault
  * @map_all: just forked: nothing is mapped until mm_start(), or the first fault
  * @patches: system calls that have been rewritten (patch.h), or NULL
+ * @cpuid: CPUID instructions that have been rewritten (cpuid_rewrite.h), or NULL
  * @patch_seen: how often which ones trapped
  * @search_from: below this address mmap() looks for room first
  * @mmap_top: mappings are put below this
@@ -113,6 +115,7 @@ struct mm {
 	uint64_t last_fault;
 	bool map_all;
 	struct mm_patches *patches;
+	struct mm_cpuid *cpuid;
 	_Atomic uint64_t patch_seen[PATCH_SEEN];
 	uint64_t search_from;
 	uint64_t mmap_top;
@@ -164,6 +167,12 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p,
 int pma_map(struct mm *mm, struct task *t, struct pma *p);
 /* The same where nothing but the permission has changed. */
 int pma_protect(struct mm *mm, struct task *t, struct pma *p);
+/*
+ * Have @edit change a copy of the page at @page, which has @need bytes at least, and map
+ * it in place of the page if that is mapped, whatever its protection is.
+ */
+int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
+		void (*edit)(void *copy, const void *arg), const void *arg);
 /* Add a pma that takes over one reference of its pages, joined with its
  * predecessor if possible. NULL: no memory, references dropped. */
 struct pma *pma_insert(struct mm *mm, const struct pma *tmpl);
@@ -263,6 +272,16 @@ ssize_t host_file_write(const struct pma *p, uint64_t addr, const void *buf,
 			size_t len);
 /* How many of @len bytes at @addr host_file_write() could write. */
 ssize_t host_file_room(const struct pma *p, uint64_t addr, size_t len);
+/*
+ * A mapping of the whole of a host file that lives as long as the open file, its length
+ * when it was made in *@len; or NULL. It is touched by host_file_guard() alone.
+ */
+const void *host_file_view(struct file *f, int fd, uint64_t *len);
+/*
+ * What @fn returns, or -EFAULT if a page that it touched is gone: then it has been left
+ * in the middle, so it must hold nothing.
+ */
+int host_file_guard(int (*fn)(void *arg), void *arg);
 /* word_apply() in a host file that @p maps: 0 with *@old set, or -EFAULT. */
 int host_word_apply(const struct pma *p, uint64_t addr, enum word_op op,
 		    uint32_t expected, uint32_t new_value, uint32_t *old);

@@ -114,6 +114,7 @@ void mm_put(struct mm *mm)
 		address_space_release(mm->as);
 	free_all(mm);
 	patch_destroy(mm);
+	cpuid_sites_destroy(mm);
 	pthread_mutex_destroy(&mm->lock);
 	free(mm);
 }
@@ -266,6 +267,8 @@ int mm_fork(struct task *t, struct mm **out)
 		err = fork_pmas(from, t, to);
 	if (!err)
 		err = patch_fork(from, to);
+	if (!err)
+		err = cpuid_fork(from, to);
 	address_space_post_fork(from->as);
 	pthread_mutex_unlock(&from->lock);
 	if (err) {

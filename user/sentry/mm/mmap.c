@@ -120,6 +120,8 @@ static bool populate_at_once(const struct mm *mm, const struct vma *v)
 	if (anonymous)
 		return mm->kernel->platform->eager_maps && !v->growsdown &&
 		       v->end - v->start <= POPULATE_MAX;
+	if (cpuid_wanted(v) && mm->kernel->rewrite_cpuid && v->end - v->start > CPUID_SCAN_MAX)
+		return false;
 	return v->shared || !(v->prot & PROT_WRITE) ||
 	       v->end - v->start <= PRIVATE_COPY_MAX;
 }
@@ -195,13 +197,19 @@ int64_t mm_map_file(struct task *t, uint64_t addr, uint64_t len, int prot,
 
 static int protect_vma(struct mm *mm, struct task *t, struct vma *v, int prot)
 {
+	bool was_code = cpuid_wanted(v);
 	struct pma *p;
 	int err = 0;
 
 	v->prot = prot;
+	for (p = pma_find(mm, v->start); p && p->start < v->end;
+	     p = RB_NEXT(pma_tree, &mm->pmas, p))
+		p->prot = prot;
+	/* Written before it became code, by a compiler at run time for one. */
+	if (!was_code)
+		err = cpuid_rewrite(mm, t, v, v->start, v->end);
 	for (p = pma_find(mm, v->start); p && p->start < v->end && !err;
 	     p = RB_NEXT(pma_tree, &mm->pmas, p)) {
-		p->prot = prot;
 		/* Written soon, so do not wait for the fault. */
 		if (p->cow && p->file && (prot & PROT_WRITE) &&
 		    p->end - p->start <= COW_WINDOW)
@@ -231,6 +239,8 @@ int mm_protect(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 	}
 	/* What the program may write is its own code, and stays so. */
 	err = prot & PROT_WRITE ? patch_restore(mm, t, addr, end) : 0;
+	if (!err && (prot & PROT_WRITE))
+		err = cpuid_restore(mm, t, addr, end);
 	if (!err)
 		err = split_at(mm, addr);
 	if (!err)
@@ -389,6 +399,8 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 
 	/* Jumps are relative to where they are. */
 	err = patch_restore(mm, t, old, old + old_len);
+	if (!err)
+		err = cpuid_restore(mm, t, old, old + old_len);
 	if (err)
 		return err;
 	at = choose_address(mm, t, flags & MREMAP_FIXED ? new_addr : 0,
@@ -404,6 +416,8 @@ static int64_t mremap_move(struct mm *mm, struct task *t, struct vma *v,
 	err = move_pmas(mm, t, old, tmpl.start, MIN(old_len, new_len));
 	if (!err)
 		err = mm_unmap(mm, t, old, old_len);
+	if (!err)
+		err = cpuid_rewrite(mm, t, vma_at(mm, tmpl.start), tmpl.start, tmpl.end);
 	if (!err && populate_at_once(mm, &tmpl))
 		err = pma_populate(mm, t, vma_at(mm, tmpl.start), tmpl.start,
 				   tmpl.end);

@@ -116,19 +116,15 @@ static struct mm_patches *get_patches(struct mm *mm)
 
 /* ---- what the decoder reads ---- */
 
-struct source {
-	struct mm *mm;
-	struct task *t;
-	struct vma *v;
-};
-
 /* As the program's own code was: patches of its neighbours are undone. */
 static void show_original(const struct mm_patches *ps, uint64_t addr, uint8_t *buf, size_t len)
 {
-	unsigned int i = first_site(ps, addr - MIN(addr, USERTRAP_JUMP_SIZE)), b;
+	unsigned int i, b;
 	uint64_t at;
 
-	for (; i < ps->nr_sites && ps->sites[i].plan.site < addr + len; i++) {
+	if (!ps)
+		return;
+	for (i = first_site(ps, addr - MIN(addr, USERTRAP_JUMP_SIZE)); i < ps->nr_sites && ps->sites[i].plan.site < addr + len; i++) {
 		for (b = 0; ps->sites[i].active && b < USERTRAP_JUMP_SIZE; b++) {
 			at = ps->sites[i].plan.site + b;
 			if (at >= addr && at - addr < len)
@@ -139,7 +135,7 @@ static void show_original(const struct mm_patches *ps, uint64_t addr, uint8_t *b
 
 static ssize_t source_read(void *arg, uint64_t addr, void *buf, size_t len)
 {
-	const struct source *s = arg;
+	const struct patch_source *s = arg;
 	size_t n = mm_copy(s->mm, s->t, addr, buf, len, false);
 
 	show_original(s->mm->patches, addr, buf, n);
@@ -148,7 +144,7 @@ static ssize_t source_read(void *arg, uint64_t addr, void *buf, size_t len)
 
 static ssize_t source_read_file(void *arg, uint64_t off, void *buf, size_t len)
 {
-	const struct source *s = arg;
+	const struct patch_source *s = arg;
 
 	if (off > INT64_MAX - len)
 		return -EINVAL;
@@ -170,59 +166,51 @@ static uint64_t image_start(struct mm *mm, const struct vma *v)
 	return first ? first->start : 0;
 }
 
+void patch_source_init(struct patch_source *s, struct mm *mm, struct task *t, struct vma *v)
+{
+	*s = (struct patch_source){
+		.mm = mm, .t = t, .v = v,
+		.src = {
+			.read = source_read,
+			.read_file = v->file ? source_read_file : NULL,
+			.arg = s,
+			.start = v->start,
+			.end = v->end,
+			.image = image_start(mm, v),
+		},
+	};
+}
+
 static int examine(struct mm *mm, struct task *t, struct vma *v, uint64_t ip,
 		   struct usertrap_plan *plan)
 {
-	struct source s = { .mm = mm, .t = t, .v = v };
-	const struct usertrap_source src = {
-		.read = source_read,
-		.read_file = v->file ? source_read_file : NULL,
-		.arg = &s,
-		.start = v->start,
-		.end = v->end,
-		.image = image_start(mm, v),
-	};
+	struct patch_source s;
 
-	return usertrap_examine(&src, ip, plan);
+	patch_source_init(&s, mm, t, v);
+	return usertrap_examine(&s.src, ip, plan);
 }
 
 /* ---- pages ---- */
 
-/* Map a changed copy of the page at @addr, whatever its protection is. */
+struct bytes {
+	uint64_t off;
+	const void *bytes;
+	size_t len;
+};
+
+static void put_bytes(void *page, const void *arg)
+{
+	const struct bytes *b = arg;
+
+	memcpy((char *)page + b->off, b->bytes, b->len);
+}
+
 static int rewrite_page(struct mm *mm, struct task *t, uint64_t addr, const void *bytes,
 			size_t len)
 {
-	struct memory_file *mf = mm->kernel->memory_file;
-	uint64_t page = page_down(addr), off;
-	struct pma *p, old;
-	char *copy;
-	int err;
+	const struct bytes b = { addr & ~PAGE_MASK, bytes, len };
 
-	err = pma_split_at(mm, page);
-	if (!err)
-		err = pma_split_at(mm, page + PAGE_SIZE);
-	if (!err)
-		err = memory_file_alloc(mf, PAGE_SIZE, &off);
-	if (err)
-		return err;
-	copy = memory_file_ptr(mf, off);
-	p = pma_at(mm, page);
-	/* Behind the end of a file there are zeroes. */
-	if (!p || mm_copy(mm, t, page, copy, PAGE_SIZE, false) < addr + len - page) {
-		memory_file_unref(mf, off, PAGE_SIZE);
-		return -EFAULT;
-	}
-	memcpy(copy + (addr - page), bytes, len);
-	old = *p;
-	p->off = off;
-	p->file = NULL;
-	p->host_fd = -1;
-	p->cow = false;
-	err = pma_map(mm, t, p);
-	if (!err)
-		err = old.file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
-	pma_put_pages(mm, old.file, old.off, PAGE_SIZE);
-	return err;
+	return pma_rewrite(mm, t, page_down(addr), b.off + len, put_bytes, &b);
 }
 
 static int map_area(struct mm *mm, struct task *t, struct vma *v, uint64_t addr)

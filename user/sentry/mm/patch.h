@@ -32,9 +32,11 @@
 #ifndef _SENTRY_MM_PATCH_H
 #define _SENTRY_MM_PATCH_H
 
+#include "platform/usertrap.h"
 #include "sentry/kernel.h"
 
 struct mm;
+struct vma;
 
 /*
  * A site is patched at its so manieth trap. Patching takes about as long as that many
@@ -67,6 +69,21 @@ void patch_syscall(struct task *t);
 bool patch_leave_slot(struct task *t, struct platform_event *ev);
 
 /* The rest is called under mm.lock. */
+
+/**
+ * struct patch_source - code of the program as it was, for usertrap.h
+ * @src: to be passed on
+ * @mm, @t, @v: where it reads
+ */
+struct patch_source {
+	struct usertrap_source src;
+	struct mm *mm;
+	struct task *t;
+	struct vma *v;
+};
+
+/* Code of the mapping @v; valid as long as that is. */
+void patch_source_init(struct patch_source *s, struct mm *mm, struct task *t, struct vma *v);
 
 /**
  * patch_restore() - put the original code back

@@ -176,6 +176,7 @@ int pma_drop(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 	bool mapped = false, pages = false;
 	int err;
 
+	cpuid_forget(mm, start, end);
 	err = patch_forget(mm, t, start, end);
 	if (!err)
 		err = pma_split_at(mm, start);
@@ -281,6 +282,21 @@ static int add_pages(struct mm *mm, struct task *t, struct vma *v,
 	return add_file(mm, v, start, end, out);
 }
 
+/* New pages are changed before the program sees them for the first time. */
+static int map_new(struct mm *mm, struct task *t, struct vma *v, uint64_t start, uint64_t end)
+{
+	struct pma *p;
+	int err = 0;
+
+	if (v->file && !v->map.anonymous)
+		err = cpuid_rewrite(mm, t, v, start, end);
+	for (p = pma_find(mm, start); !err && p && p->start < end;
+	     p = RB_NEXT(pma_tree, &mm->pmas, p))
+		if (!p->mapped)
+			err = pma_map(mm, t, p);
+	return err;
+}
+
 int pma_populate(struct mm *mm, struct task *t, struct vma *v, uint64_t start,
 		 uint64_t end)
 {
@@ -297,11 +313,11 @@ int pma_populate(struct mm *mm, struct task *t, struct vma *v, uint64_t start,
 		gap_end = p ? MIN(end, p->start) : end;
 		err = add_pages(mm, t, v, start, gap_end, &p);
 		if (!err)
-			err = pma_map(mm, t, p);
+			err = map_new(mm, t, v, start, gap_end);
 		if (err)
 			return err;
 		start = gap_end;
-		p = RB_NEXT(pma_tree, &mm->pmas, p);
+		p = pma_find(mm, start);
 	}
 	return 0;
 }
@@ -319,6 +335,16 @@ static int copy_pages(struct mm *mm, struct task *t, struct pma *p,
 	memcpy(memory_file_ptr(mf, new_off), memory_file_ptr(mf, off),
 	       end - start);
 	return 0;
+}
+
+/* Own pages that the program saw until now may be given back when it sees them no more. */
+static int show_copy(struct mm *mm, struct task *t, struct pma *p, const struct pma *old)
+{
+	int err = pma_map(mm, t, p);
+
+	if (err)
+		return err;
+	return old->file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
 }
 
 int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
@@ -359,9 +385,41 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 	copy->file = NULL;
 	copy->host_fd = -1;
 	copy->cow = false;
-	err = pma_map(mm, t, copy);
-	if (!err)
-		err = old.file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
+	err = show_copy(mm, t, copy, &old);
 	pma_put_pages(mm, old.file, old.off, end - start);
+	return err;
+}
+
+int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
+		void (*edit)(void *copy, const void *arg), const void *arg)
+{
+	struct memory_file *mf = mm->kernel->memory_file;
+	struct pma *p, old;
+	uint64_t off;
+	char *copy;
+	int err;
+
+	err = pma_split_at(mm, page);
+	if (!err)
+		err = pma_split_at(mm, page + PAGE_SIZE);
+	if (!err)
+		err = memory_file_alloc(mf, PAGE_SIZE, &off);
+	if (err)
+		return err;
+	copy = memory_file_ptr(mf, off);
+	p = pma_at(mm, page);
+	/* Behind the end of a file there are zeroes. */
+	if (!p || mm_copy(mm, t, page, copy, PAGE_SIZE, false) < need) {
+		memory_file_unref(mf, off, PAGE_SIZE);
+		return -EFAULT;
+	}
+	edit(copy, arg);
+	old = *p;
+	p->off = off;
+	p->file = NULL;
+	p->host_fd = -1;
+	p->cow = false;
+	err = old.mapped ? show_copy(mm, t, p, &old) : 0;
+	pma_put_pages(mm, old.file, old.off, PAGE_SIZE);
 	return err;
 }

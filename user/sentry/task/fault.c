@@ -3,8 +3,6 @@
  * fault.c - events of a task other than system calls: faults, CPUID, and ways
  * into the kernel that this kernel does not have
  */
-#include <cpuid.h>
-
 #include "sentry/mm/patch.h"
 #include "sentry/task/internal.h"
 #include "sentry/task/table.h"
@@ -150,6 +148,8 @@ static void handle_signal(struct task *t, struct platform_event *ev)
 		handle_page_fault(t, ev);
 		return;
 	}
+	if (ev->info.si_signo == SIGILL && cpuid_emulate_rewritten(t))
+		return;
 	if (patch_leave_slot(t, ev))
 		return;
 	guess_trap(ev);
@@ -172,19 +172,6 @@ static void handle_compat(struct task *t, struct platform_event *ev)
 	signal_force(t, &ev->info, ev);
 }
 
-static void handle_cpuid(struct task *t)
-{
-	struct user_regs_struct *r = t->regs;
-	unsigned int a, b, c, d;
-
-	__cpuid_count((unsigned int)r->rax, (unsigned int)r->rcx, a, b, c, d);
-	r->rax = a;
-	r->rbx = b;
-	r->rcx = c;
-	r->rdx = d;
-	r->rip += 2;
-}
-
 void task_handle_event(struct task *t, struct platform_event *ev)
 {
 	switch (ev->kind) {
@@ -195,7 +182,7 @@ void task_handle_event(struct task *t, struct platform_event *ev)
 		handle_signal(t, ev);
 		break;
 	case PLATFORM_CPUID:
-		handle_cpuid(t);
+		cpuid_emulate(t);
 		break;
 	case PLATFORM_INTERRUPT:
 	case PLATFORM_PREEMPTED:

@@ -103,8 +103,8 @@ help_and_version()
 	bare --help
 	status help_is_0 0
 	wrote help_shows_usage out '^usage: sandrun'
-	for option in platform root cwd strace stats spin no-spin no-patch list-syscalls list-platforms \
-		verbose help version; do
+	for option in platform root cwd strace stats spin no-spin no-patch cpuid \
+		no-cpuid-rewrite list-syscalls list-platforms verbose help version; do
 		wrote "help_knows_$option" out "--$option"
 	done
 	silent help_writes_to_stdout_alone err

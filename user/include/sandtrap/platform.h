@@ -61,8 +61,7 @@ struct arch_state {
  * enum platform_event_kind - why context_switch() returned
  * @PLATFORM_SYSCALL: the program executed a system call instruction
  * @PLATFORM_SIGNAL: the program faulted or trapped; @info of the event tells
- * @PLATFORM_CPUID: the program executed CPUID, perhaps with prefixes that have no
- *	effect, at rip; the instruction was not executed
+ * @PLATFORM_CPUID: CPUID at rip, prefixes or not; it was not executed
  * @PLATFORM_INTERRUPT: context_interrupt() was called; may be spurious
  * @PLATFORM_PREEMPTED: the CPU ran something else meanwhile; only where the
  *	platform claims detects_cpu_preemption

@@ -8,6 +8,7 @@
  * send to a foreground process group is sent from here.
  */
 #include <asm/termbits.h>
+#include <poll.h>
 #include <sys/sysmacros.h>
 
 #include "sentry/fs/internal.h"
@@ -108,6 +109,21 @@ static void signal_foreground(const struct pty *p, int signo)
 		   signo);
 }
 
+/*
+ * The host's line discipline works behind our back. A look for input at the slave
+ * waits for it: who dies of the signal must not close the terminal before the echo.
+ */
+static void wait_for_echo(const struct pty *p)
+{
+	struct pollfd slave = { .events = POLLIN };
+
+	slave.fd = ioctl(p->host_fd, TIOCGPTPEER, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (slave.fd < 0)
+		return;
+	poll(&slave, 1, 0);
+	close(slave.fd);
+}
+
 /* Which signal does this byte mean to the terminal? 0: none. */
 static int signal_of(const struct termios *tio, unsigned char c)
 {
@@ -134,8 +150,10 @@ static void signal_for_input(const struct pty *p, const struct iovec *iov,
 		c = iov->iov_base;
 		for (i = 0; i < iov->iov_len && len; i++, len--) {
 			signo = signal_of(&tio, c[i]);
-			if (signo)
-				signal_foreground(p, signo);
+			if (!signo)
+				continue;
+			wait_for_echo(p);
+			signal_foreground(p, signo);
 		}
 	}
 }

@@ -81,7 +81,7 @@ at_terminal stop_and_foreground "expect:$prompt" 'send:$RUN cat\n' 'expect:cat' 
 	'send:fg\n' 'expect:cat' 'pause:0.5' 'send:two\n' 'expect:two\r\ntwo' 'send:\x04' \
 	"expect:$prompt" 'send:echo status $?; exit\n' -- "${host_shell[@]}"
 at_terminal stop_and_background "expect:$prompt" \
-	'send:$RUN bash -c "while ! test -e go; do sleep 0.1; done; echo went on; exit 4"\n' \
+	'send:$RUN bash -c "while ! test -e go; do sleep 0.1; done; sleep 1; echo went on; exit 4"\n' \
 	'pause:1.5' 'send:\x1a' 'expect:Stopped' "expect:$prompt" 'send:bg; touch go; wait %1; echo status $?\n' \
 	'expect:went on' "expect:status 4" "expect:$prompt" 'send:exit\n' -- "${host_shell[@]}"
 # A program that a signal ends is an exit status of 128+n of sandrun: a shell between

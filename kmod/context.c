@@ -526,7 +526,7 @@ static int run_direct_batch(struct sandtrap_context *ctx,
 	if (err) {
 		sandtrap_context_unclaim(ctx);
 	} else {
-		err = sandtrap_direct_run(ctx, a->seq, batch);
+		err = sandtrap_direct_run(ctx, a->seq, batch, false);
 		sandtrap_space_end_batch(space);
 	}
 	sandtrap_space_put(space);
@@ -540,7 +540,7 @@ static int run_direct(struct sandtrap_context *ctx, struct sandtrap_run *a,
 	int err;
 
 	if (!a->nr_ops)
-		return sandtrap_direct_run(ctx, a->seq, NULL);
+		return sandtrap_direct_run(ctx, a->seq, NULL, false);
 	batch = sandtrap_batch_new(a->ops, a->nr_ops);
 	if (IS_ERR(batch)) {
 		sandtrap_context_unclaim(ctx);
@@ -609,7 +609,7 @@ int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
 }
 
 /* The hot path. The caller has resumed the context already. */
-int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
+long sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 {
 	struct sandtrap_context *ctx;
 	int err;
@@ -624,7 +624,7 @@ int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 	} else if (unlikely(context_dead(ctx, seq))) {
 		err = -ESRCH;
 	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
-		return sandtrap_direct_run(ctx, seq, NULL);
+		return sandtrap_direct_run(ctx, seq, NULL, true);
 	} else {
 		context_handoff(ctx);
 		err = step_aside(ctx, seq) ? 0 : wait_stopped(ctx, seq);

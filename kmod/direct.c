@@ -4,7 +4,7 @@
  *
  * The life of a call. SANDTRAP_RUN, or lseek(), claims the context, carries out
  * operations on memory, and marks the task as ours. On its way back to user mode,
- * where it would handle a signal, the task takes the mm, the segments and the FPU
+ * where it would handle a signal, or at once if nobody watches its calls, it takes the mm, the segments and the FPU
  * state of the program in place of its own (it wears them), and its registers: user
  * mode is the program. The next system call, forced signal, or signal of the task
  * itself makes it take back its own, and the call returns. Nothing of the program
@@ -64,6 +64,7 @@
  *
  * Locks: see sandtrap_internal.h. Nothing here sleeps while the mm is half changed.
  */
+#include <linux/entry-common.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -250,6 +251,28 @@ static bool enter_now(struct sandtrap_context *ctx, struct pt_regs *regs)
 	return true;
 }
 
+/* Somebody is to see how the call ends, before the program is entered. */
+static bool call_is_watched(void)
+{
+	return READ_ONCE(current_thread_info()->syscall_work) &
+	       SYSCALL_WORK_EXIT & ~SYSCALL_WORK_SYSCALL_USER_DISPATCH;
+}
+
+/*
+ * The short way: what the call returns becomes rax. A signal that is pending is
+ * seen on the way to user mode; the program is left again then.
+ */
+static long enter_in_call(struct sandtrap_context *ctx)
+{
+	struct pt_regs *regs = task_pt_regs(current);
+
+	enter(ctx, regs);
+	/* Leaves out the work at the end of a system call: it has not ended. */
+	if (likely(sandtrap_trapped(current)))
+		current->syscall_dispatch.on_dispatch = true;
+	return regs->ax;
+}
+
 /*
  * What the kernel keeps for the caller, or would do to it, must not meet the
  * program: see the list of hazards.
@@ -339,8 +362,8 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 }
 
 /* With a reference to d->mm. @comes: the program is next, if no signal is. */
-static int begin(struct sandtrap_context *ctx, u32 seq,
-		 struct sandtrap_batch *batch, bool *comes)
+static long begin(struct sandtrap_context *ctx, u32 seq,
+		 struct sandtrap_batch *batch, bool returns_rax, bool *comes)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 	u32 event;
@@ -359,24 +382,28 @@ static int begin(struct sandtrap_context *ctx, u32 seq,
 	if (event != SANDTRAP_EVENT_NONE)
 		return stay(ctx, event, 0);
 
-	/* The hook of signals enters; see sandtrap_direct_signal(). */
 	d->interrupted = batch ? -EINTR : -ERESTARTNOHAND;
 	sandtrap_trap_current(&d->trapped);
-	set_thread_flag(TIF_NOTIFY_SIGNAL);
 	*comes = true;
+	if (returns_rax && !call_is_watched())
+		return enter_in_call(ctx);
+	/* The hook of signals enters; see sandtrap_direct_signal(). */
+	set_thread_flag(TIF_NOTIFY_SIGNAL);
 	return d->interrupted;
 }
 
 /*
  * The caller has claimed the context. If the program is to run, that is kept until
- * it is left; what is returned then is only seen if a signal comes first.
+ * it is left; what is returned then is only seen if a signal comes first. Unless
+ * @returns_rax: the file operation returns 64 bits as they are, and if the program
+ * has been entered they are its rax.
  */
-int sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
-			struct sandtrap_batch *batch)
+long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
+			 struct sandtrap_batch *batch, bool returns_rax)
 {
 	struct mm_struct *mm;
 	bool comes = false;
-	int err;
+	long err;
 
 	if (READ_ONCE(ctx->seq) != seq) {
 		sandtrap_context_unclaim(ctx);
@@ -391,7 +418,7 @@ int sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 		return err;
 	}
 	ctx->direct.mm = mm;
-	err = begin(ctx, seq, batch, &comes);
+	err = begin(ctx, seq, batch, returns_rax, &comes);
 	if (!comes)
 		direct_done(ctx);
 	return err;

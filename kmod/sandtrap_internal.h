@@ -412,7 +412,7 @@ int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_release_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_run(struct sandtrap_instance *inst, void *arg,
 		 void __user *uarg);
-int sandtrap_run_fast(struct sandtrap_instance *inst, u32 id);
+long sandtrap_run_fast(struct sandtrap_instance *inst, u32 id);
 int sandtrap_resume(struct sandtrap_instance *inst, void *arg);
 int sandtrap_wait(struct sandtrap_instance *inst, void *arg);
 int sandtrap_interrupt(struct sandtrap_instance *inst, void *arg);
@@ -425,8 +425,8 @@ int sandtrap_direct_init(struct sandtrap_context *ctx);
 void sandtrap_direct_free(struct sandtrap_context *ctx);
 void sandtrap_direct_bind(struct sandtrap_context *ctx);
 void sandtrap_direct_unbind(struct sandtrap_context *ctx);
-int sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
-			struct sandtrap_batch *batch);
+long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
+			 struct sandtrap_batch *batch, bool returns_rax);
 int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what);
 void sandtrap_direct_kick(struct sandtrap_context *ctx);
 void sandtrap_direct_kick_all(struct sandtrap_space *space);

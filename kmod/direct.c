@@ -3,10 +3,11 @@
  * direct.c - programs that run on the thread that calls SANDTRAP_RUN
  *
  * The life of a call. SANDTRAP_RUN, or lseek(), claims the context, carries out
- * operations on memory, and marks the task as ours. On its way back to user mode,
- * where it would handle a signal, or at once if nobody watches its calls, it takes the mm, the segments and the FPU
- * state of the program in place of its own (it wears them), and its registers: user
- * mode is the program. The next system call, forced signal, or signal of the task
+ * operations on memory, and marks the task as ours. Then the task takes the mm, the
+ * segments and the FPU state of the program in place of its own (it wears them), and
+ * its registers: user mode is the program. lseek() does so at once, if nobody watches
+ * the ends of the task's calls; else it is done on the way back to user mode, where a
+ * signal would be handled. The next system call, forced signal, or signal of the task
  * itself makes it take back its own, and the call returns. Nothing of the program
  * is ever on the kernel's stack or in the task when anything else looks.
  *

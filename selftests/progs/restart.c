@@ -91,9 +91,10 @@ static void prepare(const char *name, int flags)
 		.sa_handler = flags ? count_and_release : count,
 		.sa_flags = flags,
 	};
+	/* A second signal comes for calls that are restarted, or that the first one missed. */
 	struct itimerval timer = {
-		.it_value.tv_usec = 100000,
-		.it_interval.tv_usec = 200000,
+		.it_value.tv_usec = 200000,
+		.it_interval = { .tv_sec = flags ? 0 : 2, .tv_usec = flags ? 200000 : 0 },
 	};
 
 	signals = 0;
@@ -102,6 +103,8 @@ static void prepare(const char *name, int flags)
 		exit(91);
 	if (!strcmp(name, "wait4")) {
 		child = fork();
+		if (child < 0)
+			exit(92);
 		if (!child) {
 			for (;;)
 				pause();

@@ -24,8 +24,10 @@ at_terminal()
 	run_native native python3 "$here/pty_drive.py" --timeout 20 "${steps[@]}" -- "$@"
 	RUN="$SANDRUN --platform=$PLATFORM"
 	run_native sandbox python3 "$here/pty_drive.py" --timeout "$limit" "${steps[@]}" -- "$@"
-	# An interactive shell tells the process id of a background job.
-	sed -i -E 's/^(\[[0-9]\]) [0-9]+/\1 PID/' "$work/result/native.out" "$work/result/sandbox.out"
+	# An interactive shell tells the process id of a background job. The kernel signals
+	# first and echoes then, so ^C may stand before or behind what a handler says.
+	sed -i -E -e 's/^(\[[0-9]\]) [0-9]+/\1 PID/' -e 's/\^[CZ\]//g' \
+		"$work/result/native.out" "$work/result/sandbox.out"
 	if ! grep -q '^status ' "$work/result/native.out"; then
 		not_ok "$name"
 		diag "the native run did not come to its end"

@@ -22,7 +22,11 @@ DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
 
 static void *find_symbol(const char *name)
 {
-	struct kprobe probe = { .symbol_name = name };
+	/* Never armed: this runs under traffic, and the kernel with interrupts off. */
+	struct kprobe probe = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
 	void *addr;
 	int err;
 

@@ -4,7 +4,7 @@
 
 # Static: nothing but the measured loop runs, and a sandbox starts faster.
 $(BUILD)/selftests/bench/%: PROG_CFLAGS := -static
-$(BUILD)/selftests/torture/busy: PROG_CFLAGS := -static
+$(BUILD)/selftests/torture/busy $(BUILD)/selftests/torture/wild: PROG_CFLAGS := -static
 
 # Alone in a root directory, and below 4 GiB.
 $(BUILD)/selftests/progs/hostile: PROG_CFLAGS := -static

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# many - many sandboxes at the same time
+#
+# TORTURE_SANDBOXES of them (100 at length) start, say that they are up, wait until all
+# others are, and end. PLATFORM chooses the platform.
+#
+# Runs at length only (make torture). timeout: 1800
+
+set -u
+
+count=${TORTURE_COUNT:-50}
+sandboxes=20
+[ "$count" -lt 500 ] || sandboxes=100
+sandboxes=${TORTURE_SANDBOXES:-$sandboxes}
+platform=${PLATFORM:-sandtrap}
+work=$(mktemp -d)
+number=0
+failures=0
+pids=()
+trap '[ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+
+result()
+{
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $number many.$2"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number many.$2"
+	fi
+}
+
+command -v sandrun >/dev/null || {
+	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
+	exit 4
+}
+sandrun --list-platforms | grep -q "^$platform	usable" || {
+	echo "1..0 # SKIP this machine lacks what the $platform platform needs"
+	exit 4
+}
+echo "TAP version 13"
+echo "# $sandboxes sandboxes on the $platform platform"
+mkfifo "$work/gate"
+exec 3<>"$work/gate"
+ulimit -n "$(ulimit -Hn)"
+
+# Each reads until nobody can write any more. Its own copy of fd 3 would be a writer.
+for i in $(seq "$sandboxes"); do
+	# shellcheck disable=SC2016 # the sandboxed shell expands it
+	sandrun --platform="$platform" /bin/sh -c 'echo up; read -r line; echo "down $?"' \
+		<"$work/gate" >"$work/out.$i" 2>&1 3>&- &
+	pids+=($!)
+done
+
+up=0
+for _ in $(seq 6000); do
+	up=$(cat "$work"/out.* | grep -c '^up$')
+	[ "$up" -lt "$sandboxes" ] || break
+	sleep 0.2
+done
+echo "# $up are up; $(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo) MB are left"
+[ "$up" = "$sandboxes" ]
+result $? "${sandboxes}_sandboxes_are_up_at_once"
+
+exec 3>&-
+bad=0
+for pid in "${pids[@]}"; do
+	wait "$pid" || bad=$((bad + 1))
+done
+pids=()
+down=$(cat "$work"/out.* | grep -c '^down 1$')
+echo "# $down ended as they should, $bad with another status than 0"
+cat "$work"/out.* | grep -v '^up$\|^down 1$' | sort | uniq -c | sed 's/^/# /' | head
+[ "$bad" = 0 ] && [ "$down" = "$sandboxes" ]
+result $? all_of_them_end_well
+if [ "$platform" = sandtrap ] && [ -e /sys/module/sandtrap/refcnt ]; then
+	for _ in $(seq 100); do
+		[ "$(cat /sys/module/sandtrap/refcnt)" != 0 ] || break
+		sleep 0.1
+	done
+	[ "$(cat /sys/module/sandtrap/refcnt)" = 0 ]
+	result $? no_module_reference_is_left
+fi
+echo "1..$number"
+[ "$failures" = 0 ]

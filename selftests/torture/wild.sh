@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# wild - a program that jumps and writes wherever its platform has put something
+#
+# On each platform that is usable here, or on PLATFORM alone, wild.c tries in a sandbox to
+# create a file, or kill a process, that is not its own. It may lose its processes
+# over that, but not the sandbox; and nothing is left. TORTURE_SEED repeats a run;
+# TORTURE_ACTIONS says how many jumps and writes.
+#
+# Runs at length only (make torture). timeout: 1800
+
+set -u
+
+count=${TORTURE_COUNT:-50}
+seed=${TORTURE_SEED:-$(($(date +%s) % 32768))}
+build=${BUILD:-build}
+# All offsets of a page at length, and of all pages in the end.
+actions=300
+[ "$count" -lt 500 ] || actions=10000
+actions=${TORTURE_ACTIONS:-$actions}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+result()
+{
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $number wild.$2"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number wild.$2"
+	fi
+}
+
+# attack PLATFORM: a root without the file's directory, a victim outside.
+attack()
+{
+	local status=0 pid root=$work/root
+
+	rm -rf "$root" "$work/outside"
+	mkdir -p "$root/tmp" "$work/outside"
+	cp "$build/selftests/torture/wild" "$root/wild"
+	sleep 1000 &
+	pid=$!
+	disown "$pid"
+	timeout -k 5 550 sandrun --platform="$1" --root "$root" /wild "$seed" "$actions" \
+		"$work/outside/file" "$pid" >"$work/out" 2>&1 </dev/null || status=$?
+	sed 's/^/# /' "$work/out" | tail -n 20
+	[ "$status" = 0 ] || echo "# exit status $status"
+	grep -q '^all done$' "$work/out"
+	result $? "$1.the_sandbox_survives"
+	[ ! -e "$work/outside/file" ]
+	result $? "$1.no_file_appears"
+	[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sleep ]
+	result $? "$1.the_victim_lives"
+	kill "$pid" 2>/dev/null
+	# The sentry is reaped; a stub that it left would still run from the same file.
+	sleep 0.2
+	! pgrep -f "$root/wild|/wild $seed $actions" >/dev/null
+	result $? "$1.no_process_is_left"
+}
+
+command -v sandrun >/dev/null || {
+	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
+	exit 4
+}
+echo "TAP version 13"
+echo "# $actions jumps and writes a platform, seed $seed"
+platforms=${PLATFORM:-sandtrap systrap ptrace}
+[ -z "${SANDTRAP_PLATFORMS:-}" ] || platforms=$SANDTRAP_PLATFORMS
+for platform in $platforms; do
+	sandrun --list-platforms | grep -q "^$platform	usable" || {
+		echo "# $platform is not usable here"
+		continue
+	}
+	attack "$platform"
+done
+[ "$number" != 0 ] || {
+	echo "1..0 # SKIP this machine lacks what every platform needs"
+	exit 4
+}
+echo "1..$number"
+[ "$failures" = 0 ]

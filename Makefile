@@ -274,8 +274,8 @@ install: lib sandrun kmod
 
 # ---------------------------------------------------- compile_commands.json --
 
-C_SRCS = $(LIB_SRCS) $(SANDRUN_SRCS) $(TEST_SRCS) $(TESTLIB_SRCS) $(wildcard selftests/platform/*.c) \
-	$(PROG_SRCS)
+C_SRCS = $(LIB_SRCS) $(SANDRUN_SRCS) $(TEST_SRCS) $(TESTLIB_SRCS) $(PROG_SRCS) \
+	$(wildcard selftests/platform/*.c selftests/torture/fuzz/*.c)
 comma := ,
 define compile-command
   {"directory": "$(CURDIR)", "file": "$(1)", "command": "$(CC) $(ALL_CFLAGS) $(if $(filter selftests/%,$(1)),$(TEST_CFLAGS)) -c $(1)"}

@@ -16,3 +16,14 @@ $(PLATFORM_PARTS): | $(KSELFTEST)/kselftest_harness.h
 $(BUILD)/selftests/platform_test: $(PLATFORM_PARTS)
 # A bench of that suite stands in mm_test, too.
 $(BUILD)/selftests/mm_test: $(addprefix $(OBJ)/selftests/platform/,bench.o storm.o)
+
+# The fuzzer is one program of many parts, and made of what the tests of the module
+# have in common; like them it needs the harness.
+FUZZ_PARTS := $(patsubst %.c,$(OBJ)/%.o,$(sort $(wildcard selftests/torture/fuzz/*.c)))
+$(FUZZ_PARTS): OBJ_CFLAGS += -I selftests
+$(BUILD)/selftests/torture/fuzz: $(FUZZ_PARTS) $(TESTLIB_OBJS) $(BUILD)/libsentry.a
+$(BUILD)/selftests/torture/fuzz: PROG_CFLAGS := -I selftests
+$(BUILD)/selftests/torture/fuzz: PROG_LIBS = $(FUZZ_PARTS) $(TESTLIB_OBJS) $(WHOLE_LIB) $(LIBS)
+ifeq ($(LINUX_SOURCE),)
+PROG_SRCS := $(filter-out selftests/torture/fuzz.c,$(PROG_SRCS))
+endif

@@ -439,6 +439,18 @@ void sandtrap_direct_signal(struct pt_regs *regs);
 void sandtrap_direct_exit(void);
 
 /* symbols.c */
+/*
+ * The address of a function that is not exported, or NULL: then the log says which one
+ * is missing, and the consequence. May sleep; for the time of loading.
+ */
+void *sandtrap_find_function(const char *name, const char *consequence);
+/* Has the static call @call call the function @name; false if there is none. */
+#define SANDTRAP_FIND(call, name, consequence) ({ \
+	typeof(&STATIC_CALL_TRAMP(call)) __fn = sandtrap_find_function(name, consequence); \
+	if (__fn) \
+		static_call_update(call, __fn); \
+	__fn != NULL; \
+})
 DECLARE_STATIC_CALL(sandtrap_switch_mm, sandtrap_switch_mm_fn);
 DECLARE_STATIC_CALL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DECLARE_STATIC_CALL(sandtrap_do_signal, sandtrap_do_signal_fn);

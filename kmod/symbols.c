@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * symbols.c - functions of the kernel that direct mode needs and nobody exports
+ * symbols.c - functions of the kernel that nobody exports
  *
  * A kprobe on a name tells the address, and a static call makes a direct call of
- * it: an indirect one would need a landing pad (IBT) that the function may lack.
- * If one of them is missing only ring mode is offered, and the log says why.
+ * it: an indirect one would need a landing pad (IBT), and the kernel takes that away
+ * from functions whose address it does not use itself. If one that direct mode needs
+ * is missing only ring mode is offered, and the log says why.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -20,7 +21,7 @@ DEFINE_STATIC_CALL_NULL(sandtrap_do_signal, sandtrap_do_signal_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_out, sandtrap_cid_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
 
-static void *find_symbol(const char *name)
+void *sandtrap_find_function(const char *name, const char *consequence)
 {
 	/* Never armed: this runs under traffic, and the kernel with interrupts off. */
 	struct kprobe probe = {
@@ -32,7 +33,7 @@ static void *find_symbol(const char *name)
 
 	err = register_kprobe(&probe);
 	if (err) {
-		pr_info("no direct mode: %s cannot be found (%d)\n", name, err);
+		pr_info("%s: %s cannot be found (%d)\n", consequence, name, err);
 		return NULL;
 	}
 	addr = probe.addr;
@@ -40,12 +41,7 @@ static void *find_symbol(const char *name)
 	return addr;
 }
 
-#define FIND(call, name) ({ \
-	typeof(&STATIC_CALL_TRAMP(call)) __fn = find_symbol(name); \
-	if (__fn) \
-		static_call_update(call, __fn); \
-	__fn != NULL; \
-})
+#define FIND(call, name) SANDTRAP_FIND(call, name, "no direct mode")
 
 /* True: all that direct mode needs is there. */
 bool sandtrap_symbols_init(void)

@@ -11,6 +11,8 @@
 
 set -u
 
+. "$(dirname "$0")/lib.sh"
+
 count=${TORTURE_COUNT:-50}
 seed=${TORTURE_SEED:-$(($(date +%s) % 32768))}
 platform=${PLATFORM:-sandtrap}
@@ -18,20 +20,7 @@ build=${BUILD:-build}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 RANDOM=$seed
-number=0
-failures=0
 module=/sys/module/sandtrap
-
-result()
-{
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number kill.$2"
-	else
-		failures=$((failures + 1))
-		echo "not ok $number kill.$2"
-	fi
-}
 
 # The emulated machine takes its time to start a program, so nothing below does that
 # for each sandbox but the sandbox itself.
@@ -166,5 +155,4 @@ if [ "$platform" = sandtrap ] && [ -e "$module/refcnt" ]; then
 	rmmod sandtrap && insmod "$ko"
 	result $? module_is_removed_at_once_and_inserted_again
 fi
-echo "1..$number"
-[ "$failures" = 0 ]
+finish

@@ -12,6 +12,8 @@
 
 set -u
 
+. "$(dirname "$0")/lib.sh"
+
 count=${TORTURE_COUNT:-50}
 loads=3
 [ "$count" -lt 500 ] || loads=20
@@ -21,19 +23,6 @@ module=/sys/module/sandtrap
 ko=$build/kmod/$(uname -r)/sandtrap.ko
 natives=()
 sandboxes=()
-number=0
-failures=0
-
-result()
-{
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number load.$2"
-	else
-		failures=$((failures + 1))
-		echo "not ok $number load.$2"
-	fi
-}
 
 if [ ! -e "$module/refcnt" ] || [ "$(id -u)" != 0 ]; then
 	echo "1..0 # SKIP this machine has no /dev/sandtrap that can be removed: run it by 'make torture'"
@@ -103,5 +92,4 @@ natives=()
 [ "$(sandrun --platform=sandtrap /bin/echo fine 2>&1)" = fine ]
 result $? a_sandbox_runs_afterwards
 rm -f "$out"
-echo "1..$number"
-[ "$failures" = 0 ]
+finish

@@ -10,27 +10,16 @@
 
 set -u
 
+. "$(dirname "$0")/lib.sh"
+
 count=${TORTURE_COUNT:-50}
 sandboxes=20
 [ "$count" -lt 500 ] || sandboxes=100
 sandboxes=${TORTURE_SANDBOXES:-$sandboxes}
 platform=${PLATFORM:-sandtrap}
 work=$(mktemp -d)
-number=0
-failures=0
 pids=()
 trap '[ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
-
-result()
-{
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number many.$2"
-	else
-		failures=$((failures + 1))
-		echo "not ok $number many.$2"
-	fi
-}
 
 command -v sandrun >/dev/null || {
 	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
@@ -83,5 +72,4 @@ if [ "$platform" = sandtrap ] && [ -e /sys/module/sandtrap/refcnt ]; then
 	[ "$(cat /sys/module/sandtrap/refcnt)" = 0 ]
 	result $? no_module_reference_is_left
 fi
-echo "1..$number"
-[ "$failures" = 0 ]
+finish

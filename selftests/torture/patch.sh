@@ -10,6 +10,8 @@
 
 set -u
 
+. "$(dirname "$0")/lib.sh"
+
 count=${TORTURE_COUNT:-50}
 # The emulated machine is slow: give each kind of thread the time to do its work.
 short=2 seconds=5
@@ -20,19 +22,6 @@ build=${BUILD:-build}
 program=$build/selftests/torture/patch
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-number=0
-failures=0
-
-result()
-{
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $number patch.$2"
-	else
-		failures=$((failures + 1))
-		echo "not ok $number patch.$2"
-	fi
-}
 
 # run NAME SECONDS COMMAND...: the program must find nothing wrong.
 run()
@@ -59,5 +48,4 @@ echo "TAP version 13"
 run natively "$short"
 run patched "$seconds" sandrun --platform=systrap
 run unpatched "$short" sandrun --platform=systrap --no-patch
-echo "1..$number"
-[ "$failures" = 0 ]
+finish

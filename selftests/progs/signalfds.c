@@ -15,16 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct signalfd_siginfo got[4];
+#include "show.h"
 
-static long show(const char *what, long ret)
-{
-	if (ret < 0)
-		printf("%s: %s\n", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld\n", what, ret);
-	return ret;
-}
+static struct signalfd_siginfo got[4];
 
 static sigset_t block(int a, int b, int c)
 {

@@ -17,21 +17,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "show.h"
+
 static int sigpipes;
 
 static inline void on_sigpipe(int signo)
 {
 	sigpipes++;
-}
-
-/* One result: a number, or the name of its error. */
-static inline long show(const char *what, long ret)
-{
-	if (ret < 0)
-		printf("%s: %s\n", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld\n", what, ret);
-	return ret;
 }
 
 static inline void show_sigpipes(const char *what)

@@ -11,20 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "show.h"
+
 static int id;
 static struct {
 	long type;
 	char text[9000];
 } m;
-
-static long show(const char *what, long ret)
-{
-	if (ret < 0)
-		printf("%s: %s\n", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld\n", what, ret);
-	return ret;
-}
 
 static int send(long type, const char *text, int flags)
 {

@@ -13,16 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static int id;
+#include "show.h"
 
-static long show(const char *what, long ret)
-{
-	if (ret < 0)
-		printf("%s: %s\n", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld\n", what, ret);
-	return ret;
-}
+static int id;
 
 static int op(int num, int value, int flags)
 {

@@ -12,16 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SIZE (16 * 4096)
+#include "show.h"
 
-static long show(const char *what, long ret)
-{
-	if (ret < 0)
-		printf("%s: %s\n", what, strerrorname_np(errno));
-	else
-		printf("%s: %ld\n", what, ret);
-	return ret;
-}
+#define SIZE (16 * 4096)
 
 /* Ids and addresses differ from run to run. */
 static void show_ok(const char *what, long ret)

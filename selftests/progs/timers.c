@@ -95,11 +95,15 @@ static void intervals(void)
 	result("setitimer", setitimer(ITIMER_REAL, &itv, NULL));
 	while (hits < 3)
 		pause();
+	printf("code: %d\n", last_code);
+	/* One that cannot expire before it is looked at. */
+	itv.it_value.tv_sec = 1000;
+	result("far", setitimer(ITIMER_REAL, &itv, NULL));
+	itv.it_value.tv_sec = 0;
 	itv.it_value.tv_usec = 0;
 	result("stop", setitimer(ITIMER_REAL, &itv, &old));
 	printf("old: %ld %d\n", (long)old.it_interval.tv_usec,
-	       old.it_value.tv_usec > 0);
-	printf("code: %d\n", last_code);
+	       old.it_value.tv_sec > 0);
 	itv.it_value.tv_usec = 1000000;
 	result("bad", setitimer(ITIMER_REAL, &itv, NULL));
 	result("unknown", setitimer((__itimer_which_t)3, &old, NULL));
@@ -111,13 +115,16 @@ static void intervals(void)
 static void cpu_intervals(void)
 {
 	struct itimerval itv = { .it_value.tv_usec = 20000 };
-	double start = now(CLOCK_PROCESS_CPUTIME_ID);
 
+	/*
+	 * How soon is not compared: Linux counts whole ticks, whoever used most
+	 * of them.
+	 */
 	handle(SIGPROF);
 	setitimer(ITIMER_PROF, &itv, NULL);
 	while (!hits)
 		;
-	printf("prof: %d\n", now(CLOCK_PROCESS_CPUTIME_ID) - start >= 0.01);
+	printf("prof: %d\n", (int)hits);
 	handle(SIGVTALRM);
 	setitimer(ITIMER_VIRTUAL, &itv, NULL);
 	while (!hits)
@@ -131,22 +138,22 @@ static void posix_timers(void)
 			       .sigev_signo = SIGRTMIN };
 	struct itimerspec its = { .it_value.tv_nsec = 5000000 }, got;
 	timer_t a, b;
-	sigset_t set;
+	sigset_t set, old;
 	siginfo_t si;
 
 	handle(SIGRTMIN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &set, &old);
 	ev.sigev_value.sival_int = 42;
 	result("create", timer_create(CLOCK_MONOTONIC, &ev, &a));
 	result("settime", timer_settime(a, 0, &its, NULL));
 	while (!hits)
-		pause();
+		sigsuspend(&old);
 	printf("timer: %d %d\n", last_code == SI_TIMER, last_value);
 	timer_gettime(a, &got);
 	printf("disarmed: %ld\n", got.it_value.tv_nsec);
 	/* Blocked, it overruns. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	its.it_interval.tv_nsec = 1000000;
 	timer_settime(a, 0, &its, NULL);
 	usleep(60000);

@@ -13,9 +13,9 @@
  *	if (sleeping) wake it			if (resume_seq != seq) sleep
  *
  *	sentry, in wait_event_seq()		thread, in sandtrap_publish()
- *	waiter = current			seq = seq + 1
+ *	waiter = current			seq = page's event_seq = told = seq + 1
  *	full barrier				full barrier
- *	if (seq unchanged) sleep		if (waiter) wake it
+ *	if (told unchanged) sleep		if (waiter) wake it
  */
 #include <linux/hrtimer.h>
 #include <linux/module.h>
@@ -137,6 +137,14 @@ static bool context_stopped(struct sandtrap_context *ctx)
 	return READ_ONCE(ctx->page->resume_seq) != READ_ONCE(ctx->seq);
 }
 
+/* There is an event other than @seq, and the page says so. */
+static bool context_told(struct sandtrap_context *ctx, u32 seq)
+{
+	u32 now = READ_ONCE(ctx->seq);
+
+	return now != seq && READ_ONCE(ctx->told) == now;
+}
+
 /* Nobody will ever answer to @seq. */
 static bool context_dead(struct sandtrap_context *ctx, u32 seq)
 {
@@ -174,7 +182,7 @@ static bool step_aside(struct sandtrap_context *ctx, u32 seq)
 		return false;
 	}
 	schedule();
-	if (READ_ONCE(ctx->seq) != seq)
+	if (context_told(ctx, seq))
 		return true;
 	ctx->aside_pause = ASIDE_PAUSE;
 	return false;
@@ -239,6 +247,7 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 	INIT_LIST_HEAD(&ctx->backlog);
 	sandtrap_state_init(ctx);
 	ctx->seq = 1;
+	ctx->told = 1;
 	ctx->page->event_seq = 1;
 	ctx->page->event = SANDTRAP_EVENT_NONE;
 	ctx->page->need_wakeup = 1;
@@ -427,7 +436,7 @@ static int wait_event_seq(struct sandtrap_context *ctx, u32 seq,
 	for (;;) {
 		/* Pairs with the barriers in sandtrap_publish(). */
 		set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
-		if (READ_ONCE(ctx->seq) != seq)
+		if (context_told(ctx, seq))
 			break;
 		if (req && smp_load_acquire(&req->done) &&
 		    (req->error || !req->resume))
@@ -440,7 +449,7 @@ static int wait_event_seq(struct sandtrap_context *ctx, u32 seq,
 			schedule();
 		} else if (!schedule_hrtimeout_range(timeout, 0,
 						     HRTIMER_MODE_ABS)) {
-			err = READ_ONCE(ctx->seq) != seq ? 0 : -ETIME;
+			err = context_told(ctx, seq) ? 0 : -ETIME;
 			break;
 		}
 	}

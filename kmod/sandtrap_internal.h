@@ -257,7 +257,8 @@ struct sandtrap_direct {
 struct sandtrap_context {
 	/* The hot path: written by the thread, or by the one who resumes. */
 	struct sandtrap_context_page *page; /* shared: hostile */
-	u32 seq; /* private copy of page->event_seq, the true one */
+	u32 seq; /* private copy of page->event_seq, the true one; written before it */
+	u32 told; /* the same, written after it: for those who wait here */
 	u32 event; /* written before ->seq */
 	bool interrupt; /* pending */
 	u8 aside_pause; /* see step_aside() */

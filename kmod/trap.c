@@ -67,11 +67,19 @@ void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags)
 	page->event = event;
 	page->event_flags = flags;
 	page->cpu = raw_smp_processor_id();
+	WRITE_ONCE(ctx->event, event);
+	/*
+	 * A sentry that sees the event in the page may answer at once, by a command
+	 * that must see it here. One that waits here must find it in the page.
+	 */
+	smp_store_release(&ctx->seq, seq);
 	/* Pairs with the acquire load in the sentry. */
 	smp_store_release(&page->event_seq, seq);
-	WRITE_ONCE(ctx->event, event);
+	/* A direct context's only waiter is its runner. */
+	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
+		return;
 	/* Pairs with set_current_state() in wait_event_seq(). */
-	smp_store_mb(ctx->seq, seq);
+	smp_store_mb(ctx->told, seq);
 	if (READ_ONCE(ctx->waiter))
 		sandtrap_wake_waiter(ctx);
 	if (ctx->flags & SANDTRAP_CONTEXT_RING)

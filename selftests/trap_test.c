@@ -674,4 +674,44 @@ TEST_F(trap, spinning_needs_no_command)
 	EXPECT_LT(0, page->spin_hits);
 }
 
+/* Answers from another CPU, while the thread that published is not done with it. */
+TEST_F(trap, an_event_can_be_answered_as_soon_as_it_is_seen)
+{
+	struct sandtrap_context_page *page = self->b.ctx.page;
+	uint64_t end = box_now_ns() + 2000000000ull;
+	pid_t hog;
+	uint32_t seq;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "this machine has no second CPU");
+	BOX_LOAD(&self->b, box_syscall);
+	page->spin_ns = self->b.info.out_max_spin_ns;
+	EXPECT_EVENT(SYSCALL);
+	/* Now and then the thread loses its CPU in between. */
+	hog = fork();
+	if (!hog)
+		for (;;)
+			;
+	while (box_now_ns() < end) {
+		seq = page->event_seq;
+		__atomic_store_n(&page->resume_seq, seq, __ATOMIC_SEQ_CST);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&page->need_wakeup, __ATOMIC_RELAXED) &&
+		    box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq))
+			break;
+		while (__atomic_load_n(&page->event_seq, __ATOMIC_ACQUIRE) == seq)
+			;
+		if (box_command(&self->b, SANDTRAP_PULL, self->b.ctx.id,
+				SANDTRAP_STATE_SEGMENTS, 0))
+			break;
+		seq = page->event_seq;
+		__atomic_store_n(&page->resume_seq, seq, __ATOMIC_SEQ_CST);
+		if (lseek(self->b.fd, self->b.ctx.id, SEEK_SET) || page->event_seq == seq)
+			break;
+	}
+	kill(hog, SIGKILL);
+	waitpid(hog, NULL, 0);
+	EXPECT_LE(end, box_now_ns());
+}
+
 TEST_HARNESS_MAIN

@@ -17,6 +17,9 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 #include <asm/msr.h>
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+#include <asm/prctl.h>
+#endif
 
 /* ftrace: where a hooked function continues, and its arguments. */
 
@@ -159,15 +162,19 @@ static inline bool sandtrap_has_robust_list(void)
 /* For KVM alone, by then. */
 #define fpu_alloc_guest_fpstate(guest) false
 #define fpu_free_guest_fpstate(guest) do { } while (0)
-#define fpu_swap_kvm_fpstate(guest, enter) do { } while (0)
+#define switch_fpu_return() do { } while (0)
 #endif
 
 /* Before 6.2 a task counts some of the pages that its mm gets and loses. */
 static inline void sandtrap_sync_rss(struct mm_struct *mm)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0) && defined(SPLIT_RSS_COUNTING)
+	const int *n = current->rss_stat.count;
 	int i;
 
+	BUILD_BUG_ON(NR_MM_COUNTERS != 4);
+	if (likely(!(n[0] | n[1] | n[2] | n[3])))
+		return;
 	for (i = 0; i < NR_MM_COUNTERS; i++) {
 		int count = current->rss_stat.count[i];
 
@@ -208,6 +215,15 @@ static inline bool sandtrap_has_io_uring(void)
 {
 #ifdef CONFIG_IO_URING
 	return current->io_uring;
+#else
+	return false;
+#endif
+}
+
+static inline bool sandtrap_has_shadow_stack(void)
+{
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+	return current->thread.features & ARCH_SHSTK_SHSTK;
 #else
 	return false;
 #endif

@@ -18,14 +18,15 @@
  *    is hooked; the task leaves first. get_signal() would be too late: it runs task
  *    work. The call is restarted, or returns EINTR if a handler ran.
  *  - A task that ends without that, because the kernel oopsed in it: exit_mm() drops
- *    the mm that is worn, the reference which the runner held; the exit probe puts the
- *    rest right. The sentry's own mm is lost.
+ *    the mm that is worn, the reference which the context held; the exit probe puts
+ *    the rest right. The sentry's own mm is lost.
  *  - Hooks that are gone: the selector makes syscall_user_dispatch() kill the process.
  *  - The descriptor is closed, or the module about to go, while a program runs, which
  *    is in no system call: the claim stays with the runner, is made an orphan, and
  *    holds the module until the runner has left.
  *  - task->mm, seen by others: it changes under task_lock(), with a reference to
- *    mm_users for as long as it is worn, so get_task_mm() finds a sound mm. /proc shows
+ *    mm_users that the context has while it is bound, so get_task_mm() finds a sound
+ *    mm. /proc shows
  *    the program's memory. ptrace_may_access() may see one mm's dumpable flag and its
  *    caller another's mm: so a mm that more may look at than at the caller's is not
  *    worn. The OOM killer may take the sentry for a task of the program's mm, and
@@ -44,8 +45,8 @@
  *  - I/O ports: a caller that has any is refused. LDT, CR4.PCE and LAM follow the mm in
  *    switch_mm_irqs_off(). Shadow stacks are FPU state. TLS descriptors of the caller
  *    stay in the GDT: a program that loads one learns its base.
- *  - FPU: each context has a state of its own, swapped as KVM does it for guests, with
- *    XFD as any task has it. If the program is permitted a feature that needs more
+ *  - FPU: each context has a state of its own, as guests of KVM have it, with XFD as
+ *    any task has it. If the program is permitted a feature that needs more
  *    room (AMX), the kernel replaces the state, and we take over what it made.
  *  - PKRU and fs, gs, ds, es: swapped.
  *  - Debug registers: those that a debugger set for the caller stay, and watch the same
@@ -73,6 +74,7 @@
 #include <linux/slab.h>
 
 #include <asm/fpu/api.h>
+#include <asm/fpu/xstate.h>
 #include <asm/pkru.h>
 #include <asm/syscall.h>
 
@@ -129,28 +131,61 @@ static void unwear(struct sandtrap_direct *d, struct mm_struct *own)
 	lru_gen_use_mm(own);
 }
 
-static void swap_fpu(struct sandtrap_direct *d, bool enter)
+/*
+ * A caller that came by a function call, lseek(), counts on no register but the
+ * control words afterwards: its state is not worth saving. What the registers hold
+ * then is the program's. Shadow stacks are part of the state, and are counted on.
+ */
+static void enter_fpu(struct sandtrap_direct *d)
 {
-	/* It grew, if the program was permitted a feature and used it. */
-	if (!enter)
-		d->fpu.fpstate = sandtrap_current_fpu()->fpstate;
-	fpu_swap_kvm_fpstate(&d->fpu, enter);
-	if (enter) {
-		d->caller_pkru = read_pkru();
-		write_pkru(d->pkru);
-	} else {
-		d->pkru = read_pkru();
-		write_pkru(d->caller_pkru);
-	}
+	struct fpu *fpu = sandtrap_current_fpu();
+
+	local_irq_disable();
+	if (unlikely(test_thread_flag(TIF_NEED_FPU_LOAD)))
+		switch_fpu_return();
+	if (unlikely(d->keep_fpu))
+		static_call(sandtrap_save_fpu)(fpu);
+	asm volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(d->caller_mxcsr), "=m"(d->caller_fcw));
+	fpu->__task_fpstate = fpu->fpstate;
+	fpu->fpstate = d->fpu.fpstate;
+	fpu->fpstate->in_use = true;
+	static_call(sandtrap_restore_fpu)(fpu->fpstate, XFEATURE_MASK_FPSTATE);
+	d->caller_pkru = read_pkru();
+	write_pkru(d->pkru);
+	local_irq_enable();
 }
 
-static void direct_done(struct sandtrap_context *ctx)
+static void leave_fpu(struct sandtrap_direct *d)
 {
-	struct mm_struct *mm = ctx->direct.mm;
+	struct fpu *fpu = sandtrap_current_fpu();
+	bool elsewhere;
 
-	ctx->direct.mm = NULL;
-	mmput(mm);
-	sandtrap_context_unclaim(ctx);
+	local_irq_disable();
+	/* The registers may be another task's by now: the state is in memory. */
+	elsewhere = test_thread_flag(TIF_NEED_FPU_LOAD);
+	if (likely(!elsewhere))
+		static_call(sandtrap_save_fpu)(fpu);
+	/* It grew, if the program was permitted a feature and used it. */
+	d->fpu.fpstate = fpu->fpstate;
+	fpu->fpstate->in_use = false;
+	fpu->fpstate = fpu->__task_fpstate;
+	fpu->__task_fpstate = NULL;
+	if (unlikely(elsewhere)) {
+		/* Whatever is in them now, it is not this. */
+		fpu->last_cpu = -1;
+		switch_fpu_return();
+	} else if (unlikely(d->keep_fpu || fpu->fpstate->xfd != d->fpu.fpstate->xfd)) {
+		static_call(sandtrap_restore_fpu)(fpu->fpstate, XFEATURE_MASK_FPSTATE);
+	} else {
+		/* No exception is pending, and no mix of SSE and AVX slow. */
+		asm volatile("fninit");
+		if (static_cpu_has(X86_FEATURE_AVX))
+			asm volatile("vzeroupper");
+	}
+	asm volatile("fldcw %1\n\tldmxcsr %0" : : "m"(d->caller_mxcsr), "m"(d->caller_fcw));
+	d->pkru = read_pkru();
+	write_pkru(d->caller_pkru);
+	local_irq_enable();
 }
 
 /* Afterwards @regs are the caller's again, to whom the call returns @ret. */
@@ -159,7 +194,7 @@ static void leave(struct sandtrap_context *ctx, struct pt_regs *regs, long ret)
 	struct sandtrap_direct *d = &ctx->direct;
 
 	d->trapped.in_program = false;
-	swap_fpu(d, false);
+	leave_fpu(d);
 	unwear(d, ctx->inst->owner_mm);
 	sandtrap_untrap_current();
 	*regs = d->caller;
@@ -177,7 +212,7 @@ static void leave_with(struct sandtrap_context *ctx, struct pt_regs *regs,
 	if (unlikely(d->save))
 		flags |= sandtrap_direct_state_save(ctx, d->save);
 	sandtrap_publish(ctx, event, flags);
-	direct_done(ctx);
+	sandtrap_context_unclaim(ctx);
 }
 
 /* Is there a reason not to run the program? */
@@ -211,7 +246,7 @@ static void publish_error(struct sandtrap_context *ctx, int error)
 static void let_go(struct sandtrap_context *ctx)
 {
 	sandtrap_untrap_current();
-	direct_done(ctx);
+	sandtrap_context_unclaim(ctx);
 }
 
 static void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
@@ -227,7 +262,7 @@ static void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
 	}
 	trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
 	wear(d, ctx->inst->owner_mm);
-	swap_fpu(d, true);
+	enter_fpu(d);
 	d->entered = true;
 	d->trapped.in_program = true;
 	/* Whoever set these before it could see a runner did not kick it. */
@@ -289,42 +324,40 @@ static bool caller_fits(const struct sandtrap_context *ctx,
 	       sandtrap_no_more_dumpable(mm);
 }
 
-/* The mm to wear, with a reference, once the server has come. */
-static struct mm_struct *get_mm(struct sandtrap_space *space)
+/* Takes the mm to wear, once the server has come. */
+static noinline int hold_mm(struct sandtrap_context *ctx)
 {
-	struct mm_struct *mm;
+	struct sandtrap_space *space = ctx->space;
 
-	if (unlikely(!READ_ONCE(space->mm)) &&
+	if (!READ_ONCE(space->mm) &&
 	    wait_event_interruptible(space->wq, READ_ONCE(space->mm) ||
 						READ_ONCE(space->dead)))
-		return ERR_PTR(-EINTR);
-	/* A server that has been killed may have had no time to say so. */
-	if (READ_ONCE(space->dead) || __fatal_signal_pending(space->server))
-		return ERR_PTR(-ESRCH);
-	mm = sandtrap_space_mm(space);
-	return mm ?: ERR_PTR(-ESRCH);
+		return -EINTR;
+	if (READ_ONCE(space->dead))
+		return -ESRCH;
+	ctx->direct.mm = sandtrap_space_mm(space);
+	return ctx->direct.mm ? 0 : -ESRCH;
 }
 
-/* State that the sentry has for the program, or wants with the next event. */
-static int take_flags(struct sandtrap_context *ctx)
+/* A server that has been killed may have had no time to say so. */
+static bool is_dead(const struct sandtrap_space *space)
 {
-	u32 flags = READ_ONCE(ctx->page->resume_flags), what = 0;
-	struct sandtrap_direct *d = &ctx->direct;
-	int err = 0;
+	return READ_ONCE(space->dead) || __fatal_signal_pending(space->server);
+}
 
-	/* Only a signal came meanwhile: the program has changed it since. */
-	if (d->entered)
-		return 0;
-	if (unlikely(flags & ~SANDTRAP_RESUME_ALL))
-		return -EOPNOTSUPP;
+static int load_state(struct sandtrap_context *ctx, u32 flags)
+{
+	struct sandtrap_direct *d = &ctx->direct;
+	u32 what = 0;
+	int err;
+
 	if (flags & SANDTRAP_RESUME_LOAD_SEGMENTS)
 		what |= SANDTRAP_STATE_SEGMENTS;
 	if (flags & SANDTRAP_RESUME_LOAD_FPU)
 		what |= SANDTRAP_STATE_FPU;
 	if (d->fresh)
 		what = SANDTRAP_STATE_ALL;
-	if (what)
-		err = sandtrap_direct_state_load(ctx, what);
+	err = sandtrap_direct_state_load(ctx, what);
 	if (!err)
 		d->fresh = false;
 	d->save = 0;
@@ -333,6 +366,22 @@ static int take_flags(struct sandtrap_context *ctx)
 	if (flags & SANDTRAP_RESUME_SAVE_FPU)
 		d->save |= SANDTRAP_STATE_FPU;
 	return err;
+}
+
+/* State that the sentry has for the program, or wants with the next event. */
+static int take_flags(struct sandtrap_context *ctx)
+{
+	u32 flags = READ_ONCE(ctx->page->resume_flags);
+	struct sandtrap_direct *d = &ctx->direct;
+
+	/* Only a signal came meanwhile: the program has changed it since. */
+	if (unlikely(d->entered))
+		return 0;
+	if (unlikely(flags & ~SANDTRAP_RESUME_ALL))
+		return -EOPNOTSUPP;
+	if (unlikely(flags || d->fresh || d->save))
+		return load_state(ctx, flags);
+	return 0;
 }
 
 /* In the caller, which wears the mm for it. */
@@ -362,7 +411,7 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 	return 0;
 }
 
-/* With a reference to d->mm. @comes: the program is next, if no signal is. */
+/* With d->mm. @comes: the program is next, if no signal is. */
 static long begin(struct sandtrap_context *ctx, u32 seq,
 		 struct sandtrap_batch *batch, bool returns_rax, bool *comes)
 {
@@ -384,6 +433,7 @@ static long begin(struct sandtrap_context *ctx, u32 seq,
 		return stay(ctx, event, 0);
 
 	d->interrupted = batch ? -EINTR : -ERESTARTNOHAND;
+	d->keep_fpu = !returns_rax || sandtrap_has_shadow_stack();
 	sandtrap_trap_current(&d->trapped);
 	*comes = true;
 	if (returns_rax && !call_is_watched())
@@ -402,26 +452,21 @@ static long begin(struct sandtrap_context *ctx, u32 seq,
 long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 			 struct sandtrap_batch *batch, bool returns_rax)
 {
-	struct mm_struct *mm;
 	bool comes = false;
-	long err;
+	long err = 0;
 
 	if (READ_ONCE(ctx->seq) != seq) {
 		sandtrap_context_unclaim(ctx);
 		return batch ? -EINVAL : 0;
 	}
-	mm = get_mm(ctx->space);
-	if (IS_ERR(mm)) {
-		err = PTR_ERR(mm);
-		if (err == -ESRCH)
-			err = stay(ctx, SANDTRAP_EVENT_DEAD, 0);
-		sandtrap_context_unclaim(ctx);
-		return err;
-	}
-	ctx->direct.mm = mm;
-	err = begin(ctx, seq, batch, returns_rax, &comes);
+	if (unlikely(!ctx->direct.mm))
+		err = hold_mm(ctx);
+	if (unlikely(err == -ESRCH || (!err && is_dead(ctx->space))))
+		err = stay(ctx, SANDTRAP_EVENT_DEAD, 0);
+	else if (likely(!err))
+		err = begin(ctx, seq, batch, returns_rax, &comes);
 	if (!comes)
-		direct_done(ctx);
+		sandtrap_context_unclaim(ctx);
 	return err;
 }
 
@@ -489,7 +534,7 @@ void sandtrap_direct_signal(struct pt_regs *regs)
 		leave_with(ctx, regs, event, 0);
 	} else {
 		leave(ctx, regs, ctx->direct.interrupted);
-		direct_done(ctx);
+		sandtrap_context_unclaim(ctx);
 	}
 	static_call(sandtrap_do_signal)(regs);
 }
@@ -505,12 +550,12 @@ void sandtrap_direct_exit(void)
 	struct sandtrap_direct *d = &ctx->direct;
 
 	if (d->trapped.in_program)
-		swap_fpu(d, false);
+		leave_fpu(d);
 	d->trapped.in_program = false;
-	if (!d->runner)
-		mmput_async(d->mm);
+	/* exit_mm() has dropped the mm that was worn. */
+	if (d->runner)
+		d->mm = NULL;
 	WRITE_ONCE(d->runner, NULL);
-	d->mm = NULL;
 	sandtrap_untrap_current();
 	sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
 	sandtrap_context_unclaim(ctx);
@@ -611,6 +656,9 @@ void sandtrap_direct_unbind(struct sandtrap_context *ctx)
 	spin_lock(&space->lock);
 	list_del(&ctx->direct.node);
 	spin_unlock(&space->lock);
+	if (ctx->direct.mm)
+		mmput_async(ctx->direct.mm);
+	ctx->direct.mm = NULL;
 }
 
 /* The program has been left, or has yet to begin: all is in memory. */

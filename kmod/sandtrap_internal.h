@@ -238,9 +238,12 @@ struct sandtrap_direct {
 	bool fresh; /* nothing has been loaded from the pages yet */
 	bool has_fault; /* ->fault is to be reported when the program is left */
 	u32 save; /* SANDTRAP_STATE_* to save with the next event */
-	u32 pkru;
+	bool keep_fpu; /* the caller counts on its FPU state */
+	u16 caller_fcw;
+	u32 caller_mxcsr;
 	u32 caller_pkru;
-	struct mm_struct *mm; /* worn by the runner; mm_users held */
+	u32 pkru;
+	struct mm_struct *mm; /* of the space; mm_users held since the first run */
 	struct fpu_guest fpu;
 	struct sandtrap_segments segments;
 	struct sandtrap_segments caller_segments;
@@ -361,6 +364,8 @@ void sandtrap_switch_mm_fn(struct mm_struct *prev, struct mm_struct *next,
 			   struct task_struct *task);
 void sandtrap_membarrier_mm_fn(struct mm_struct *mm);
 void sandtrap_do_signal_fn(struct pt_regs *regs);
+void sandtrap_save_fpu_fn(struct fpu *fpu);
+void sandtrap_restore_fpu_fn(struct fpstate *fpstate, u64 mask);
 void sandtrap_cid_fn(struct task_struct *task);
 
 /* main.c */
@@ -455,6 +460,8 @@ void *sandtrap_find_function(const char *name, const char *consequence);
 DECLARE_STATIC_CALL(sandtrap_switch_mm, sandtrap_switch_mm_fn);
 DECLARE_STATIC_CALL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DECLARE_STATIC_CALL(sandtrap_do_signal, sandtrap_do_signal_fn);
+DECLARE_STATIC_CALL(sandtrap_save_fpu, sandtrap_save_fpu_fn);
+DECLARE_STATIC_CALL(sandtrap_restore_fpu, sandtrap_restore_fpu_fn);
 DECLARE_STATIC_CALL(sandtrap_cid_out, sandtrap_cid_fn);
 DECLARE_STATIC_CALL(sandtrap_cid_in, sandtrap_cid_fn);
 bool sandtrap_symbols_init(void);

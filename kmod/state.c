@@ -35,11 +35,10 @@
 /* The kernel looks at the header even where the CPU has no XSAVE. */
 #define FPU_COPY_MIN (XSAVE_HEADER_OFFSET + 64)
 
-/* For each register whose name differs only by the leading r, or not at all. */
-#define FOR_EACH_GPR(X) \
-	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) \
-	X(rbp, bp) X(rbx, bx) X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8) \
-	X(rax, ax) X(rcx, cx) X(rdx, dx) X(rsi, si) X(rdi, di) X(rsp, sp)
+/* ptrace's layout, in which the page and the kernel's stack have the registers. */
+static_assert(sizeof(struct pt_regs) == offsetof(struct sandtrap_regs, fs_base));
+static_assert(offsetof(struct pt_regs, orig_ax) == offsetof(struct sandtrap_regs, orig_rax));
+static_assert(offsetof(struct pt_regs, ss) == offsetof(struct sandtrap_regs, ss));
 
 static void *fpu_area(struct sandtrap_context *ctx)
 {
@@ -71,17 +70,13 @@ void sandtrap_regs_save(struct sandtrap_context *ctx,
 {
 	struct sandtrap_regs *r = &ctx->page->regs;
 
-#define SAVE(user, kernel) r->user = regs->kernel;
-	FOR_EACH_GPR(SAVE)
-#undef SAVE
+	*(struct pt_regs *)r = *regs;
 	r->orig_rax = -1;
-	r->rip = regs->ip;
 	r->cs = __USER_CS;
-	r->eflags = regs->flags;
 	r->ss = __USER_DS;
 }
 
-/* False: these registers cannot be run; @regs must not reach user mode. */
+/* False: these registers cannot be run, and @regs is as it was. */
 bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
 {
 	const struct sandtrap_regs *r = &ctx->page->regs;
@@ -89,13 +84,13 @@ bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
 
 	if (ip >= TASK_SIZE_MAX)
 		return false;
-#define LOAD(user, kernel) regs->kernel = READ_ONCE(r->user);
-	FOR_EACH_GPR(LOAD)
-#undef LOAD
+	*regs = *(const struct pt_regs *)r;
+	/* From here on it is the copy that is looked at. */
+	barrier();
 	regs->ip = ip;
 	/* Nothing of what this thread ran before stays. */
 	regs->flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF |
-		      (READ_ONCE(r->eflags) & USER_FLAGS);
+		      (regs->flags & USER_FLAGS);
 	regs->cs = __USER_CS;
 	regs->ss = __USER_DS;
 	/* Never a system call to restart, whatever ax looks like. */
@@ -250,39 +245,76 @@ int sandtrap_state_load_fresh(struct sandtrap_context *ctx)
 
 /* contexts that run on their callers: what is not in the CPU */
 
-/* Exchanges what the CPU holds. Interrupts are off. */
-void sandtrap_segments_swap(struct sandtrap_segments *from,
-			    const struct sandtrap_segments *to)
+static void load_selectors(const struct sandtrap_segments *from,
+			   const struct sandtrap_segments *to)
+{
+	if (from->ds | to->ds)
+		loadsegment(ds, to->ds);
+	if (from->es | to->es)
+		loadsegment(es, to->es);
+	if (from->fs | to->fs)
+		loadsegment(fs, to->fs);
+	if (from->gs | to->gs)
+		load_gs_index(to->gs);
+}
+
+/* In one piece: nothing may look for the kernel's own base in between. */
+static unsigned long exchange_user_gsbase(unsigned long new)
+{
+	unsigned long old;
+
+	asm volatile("swapgs\n\t"
+		     "rdgsbase %0\n\t"
+		     "wrgsbase %1\n\t"
+		     "swapgs"
+		     : "=&r"(old)
+		     : "r"(new)
+		     : "memory");
+	return old;
+}
+
+/* Of the bases the task knows only those that the CPU cannot tell. */
+static void swap_bases_by_msr(struct sandtrap_segments *from,
+			      const struct sandtrap_segments *to)
 {
 	struct thread_struct *t = &current->thread;
 
 	current_save_fsgs();
-	from->fs = t->fsindex;
-	from->gs = t->gsindex;
 	from->fs_base = t->fsbase;
 	from->gs_base = t->gsbase;
-	savesegment(ds, from->ds);
-	savesegment(es, from->es);
-
-	if (unlikely(from->ds | to->ds))
-		loadsegment(ds, to->ds);
-	if (unlikely(from->es | to->es))
-		loadsegment(es, to->es);
-	if (unlikely(from->fs | to->fs))
-		loadsegment(fs, to->fs);
-	if (unlikely(from->gs | to->gs))
-		load_gs_index(to->gs);
-	t->ds = to->ds;
-	t->es = to->es;
+	load_selectors(from, to);
 	t->fsindex = to->fs;
 	t->gsindex = to->gs;
 	t->fsbase = to->fs_base;
 	t->gsbase = to->gs_base;
-	/* A selector of a descriptor brings its base, where code has no other way. */
-	if (likely(to->fs <= 3) || static_cpu_has(X86_FEATURE_FSGSBASE))
+	/* A selector of a descriptor brings its base: code has no other way. */
+	if (to->fs <= 3)
 		wrmsrq(MSR_FS_BASE, to->fs_base);
-	if (likely(to->gs <= 3) || static_cpu_has(X86_FEATURE_FSGSBASE))
+	if (to->gs <= 3)
 		wrmsrq(MSR_KERNEL_GS_BASE, to->gs_base);
+}
+
+/* Exchanges what the CPU holds. Interrupts are off. */
+void sandtrap_segments_swap(struct sandtrap_segments *from,
+			    const struct sandtrap_segments *to)
+{
+	savesegment(ds, from->ds);
+	savesegment(es, from->es);
+	savesegment(fs, from->fs);
+	savesegment(gs, from->gs);
+	if (!static_cpu_has(X86_FEATURE_FSGSBASE)) {
+		swap_bases_by_msr(from, to);
+		return;
+	}
+	from->fs_base = rdfsbase();
+	from->gs_base = exchange_user_gsbase(to->gs_base);
+	if (unlikely(from->ds | from->es | from->fs | from->gs |
+		     to->ds | to->es | to->fs | to->gs)) {
+		load_selectors(from, to);
+		/* Loading one may have changed the base. */
+		exchange_user_gsbase(to->gs_base);
+	}
+	wrfsbase(to->fs_base);
 }
 
 u32 sandtrap_direct_state_save(struct sandtrap_context *ctx, u32 what)

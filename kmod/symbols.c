@@ -18,6 +18,8 @@
 DEFINE_STATIC_CALL_NULL(sandtrap_switch_mm, sandtrap_switch_mm_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_do_signal, sandtrap_do_signal_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_save_fpu, sandtrap_save_fpu_fn);
+DEFINE_STATIC_CALL_NULL(sandtrap_restore_fpu, sandtrap_restore_fpu_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_out, sandtrap_cid_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
 
@@ -53,7 +55,9 @@ bool sandtrap_symbols_init(void)
 	}
 	if (!FIND(sandtrap_switch_mm, "switch_mm_irqs_off") ||
 	    !FIND(sandtrap_membarrier_mm, "membarrier_update_current_mm") ||
-	    !FIND(sandtrap_do_signal, "arch_do_signal_or_restart"))
+	    !FIND(sandtrap_do_signal, "arch_do_signal_or_restart") ||
+	    !FIND(sandtrap_save_fpu, "save_fpregs_to_fpstate") ||
+	    !FIND(sandtrap_restore_fpu, "restore_fpregs_from_fpstate"))
 		return false;
 #ifdef CONFIG_SCHED_MM_CID
 	if (!FIND(sandtrap_cid_out, "sched_mm_cid_before_execve") ||

@@ -8,7 +8,8 @@ import subprocess
 
 Platform = collections.namedtuple("Platform", "name prefix")
 
-SANDRUN = ("ptrace", "systrap", "sandtrap")
+# The module runs programs in two ways: the name says which, after the platform's.
+SANDRUN = ("ptrace", "systrap", "sandtrap-ring", "sandtrap-direct")
 RUNSC = ("systrap", "ptrace")
 # In the order of the table.
 ALL = ("native",) + SANDRUN + tuple("runsc-" + name for name in RUNSC)
@@ -25,6 +26,14 @@ def _sandrun_platforms(sandrun):
         name, state, text = (line.split("\t") + ["", ""])[:3]
         found[name] = None if state == "usable" else text
     return found
+
+
+def _sandrun_prefix(sandrun, name):
+    name, _, mode = name.partition("-")
+    options = [f"--platform={name}"]
+    if mode:
+        options.append(f"--sandtrap-mode={mode}")
+    return [sandrun, *options, "--"]
 
 
 def _runsc_prefix(runsc, state, name):
@@ -66,8 +75,8 @@ def _candidates(names, build, work):
     known = _sandrun_platforms(sandrun)
     for name in SANDRUN:
         if name in names:
-            yield (Platform(name, [sandrun, f"--platform={name}", "--"]),
-                   known.get(name, "sandrun has no such platform"))
+            yield (Platform(name, _sandrun_prefix(sandrun, name)),
+                   known.get(name.partition("-")[0], "sandrun has no such platform"))
     wanted = [name for name in RUNSC if "runsc-" + name in names]
     if not wanted:
         return

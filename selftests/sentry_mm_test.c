@@ -551,6 +551,32 @@ TEST_F(mm, a_freed_page_reads_as_zero_when_it_comes_back)
 	EXPECT_EQ(0, bad);
 }
 
+TEST_F(mm, a_copy_takes_no_memory_for_what_nobody_has_touched)
+{
+	struct memory_file *mf = self->kernel->memory_file;
+	int fd = memory_file_fd(mf);
+	uint64_t from, to;
+	char *src, *dst;
+
+	ASSERT_EQ(0, memory_file_alloc(mf, 16 * PAGE_SIZE, &from));
+	ASSERT_EQ(0, memory_file_alloc(mf, 16 * PAGE_SIZE, &to));
+	src = memory_file_ptr(mf, from);
+	dst = memory_file_ptr(mf, to);
+	memory_file_copy(mf, to, from, 16 * PAGE_SIZE);
+	EXPECT_LE((off_t)(to + 16 * PAGE_SIZE), (uint64_t)lseek(fd, (off_t)to, SEEK_DATA));
+	/* The first page, one in the middle, the last. */
+	src[0] = 1;
+	src[5 * PAGE_SIZE + 7] = 2;
+	src[16 * PAGE_SIZE - 1] = 3;
+	memory_file_copy(mf, to, from, 16 * PAGE_SIZE);
+	EXPECT_EQ((off_t)(to + PAGE_SIZE), lseek(fd, (off_t)to, SEEK_HOLE));
+	EXPECT_EQ((off_t)(to + 5 * PAGE_SIZE), lseek(fd, (off_t)(to + PAGE_SIZE), SEEK_DATA));
+	EXPECT_EQ((off_t)(to + 6 * PAGE_SIZE), lseek(fd, (off_t)(to + 5 * PAGE_SIZE), SEEK_HOLE));
+	EXPECT_EQ(0, memcmp(src, dst, 16 * PAGE_SIZE));
+	memory_file_unref(mf, from, 16 * PAGE_SIZE);
+	memory_file_unref(mf, to, 16 * PAGE_SIZE);
+}
+
 TEST_F(mm, strings_end_at_the_first_bad_page)
 {
 	struct proc *p = &self->procs[0];

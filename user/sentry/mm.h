@@ -260,6 +260,9 @@ void memory_file_ref(struct memory_file *mf, uint64_t off, uint64_t len);
 void memory_file_unref(struct memory_file *mf, uint64_t off, uint64_t len);
 /* Does every page of a range have one reference only? */
 bool memory_file_exclusive(struct memory_file *mf, uint64_t off, uint64_t len);
+/* Copy @len bytes to newly allocated pages. What nobody has touched stays so. */
+void memory_file_copy(struct memory_file *mf, uint64_t to, uint64_t from,
+		      uint64_t len);
 /* Make a range read as zeroes again, wherever it is mapped: 0 or -errno. */
 int memory_file_clear(struct memory_file *mf, uint64_t off, uint64_t len);
 /* Where the sentry sees it. */

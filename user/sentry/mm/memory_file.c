@@ -399,6 +399,35 @@ bool memory_file_exclusive(struct memory_file *mf, uint64_t off, uint64_t len)
 	return exclusive;
 }
 
+/* The next page at or after @at, before @end, that holds data; @end if none does. */
+static uint64_t next_data(struct memory_file *mf, uint64_t at, uint64_t end)
+{
+	off_t data = lseek(mf->fd, (off_t)at, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? end : at;
+	return MIN((uint64_t)data, end);
+}
+
+static uint64_t data_end(struct memory_file *mf, uint64_t at, uint64_t end)
+{
+	off_t hole = lseek(mf->fd, (off_t)at, SEEK_HOLE);
+
+	return hole < 0 ? end : MIN((uint64_t)hole, end);
+}
+
+void memory_file_copy(struct memory_file *mf, uint64_t to, uint64_t from,
+		      uint64_t len)
+{
+	uint64_t end = from + len, at = next_data(mf, from, end), upto;
+
+	while (at < end) {
+		upto = data_end(mf, at, end);
+		memcpy(mf->base + to + (at - from), mf->base + at, upto - at);
+		at = next_data(mf, upto, end);
+	}
+}
+
 int memory_file_clear(struct memory_file *mf, uint64_t off, uint64_t len)
 {
 	if (fallocate(mf->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

@@ -203,8 +203,7 @@ static int fork_copy(struct mm *to, const struct pma *p)
 	err = memory_file_alloc(mf, p->end - p->start, &copy.off);
 	if (err)
 		return err;
-	memcpy(memory_file_ptr(mf, copy.off), memory_file_ptr(mf, p->off),
-	       p->end - p->start);
+	memory_file_copy(mf, copy.off, p->off, p->end - p->start);
 	return pma_insert(to, &copy) ? 0 : -ENOMEM;
 }
 

@@ -332,8 +332,7 @@ static int copy_pages(struct mm *mm, struct task *t, struct pma *p,
 	if (p->file)
 		return read_file_pages(mm, t, p->file, off, new_off,
 				       end - start);
-	memcpy(memory_file_ptr(mf, new_off), memory_file_ptr(mf, off),
-	       end - start);
+	memory_file_copy(mf, new_off, off, end - start);
 	return 0;
 }
 

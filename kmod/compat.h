@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
+#include <linux/static_call.h>
 #include <linux/version.h>
 #include <linux/wait.h>
 
@@ -100,8 +101,6 @@ static inline struct fpu *sandtrap_current_fpu(void)
  * Callers write what they would write for a kernel before that.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
-#include <linux/static_call.h>
-
 DECLARE_STATIC_CALL(sandtrap_current_save_fsgs, current_save_fsgs);
 DECLARE_STATIC_CALL(sandtrap_fpu_to_uabi, fpu_copy_guest_fpstate_to_uabi);
 DECLARE_STATIC_CALL(sandtrap_fpu_from_uabi, fpu_copy_uabi_to_guest_fpstate);
@@ -111,11 +110,25 @@ DECLARE_STATIC_CALL(sandtrap_fpu_from_uabi, fpu_copy_uabi_to_guest_fpstate);
 #define fpu_copy_uabi_to_guest_fpstate(...) \
 	static_call(sandtrap_fpu_from_uabi)(__VA_ARGS__)
 
+DECLARE_STATIC_CALL(sandtrap_fpu_alloc, fpu_alloc_guest_fpstate);
+DECLARE_STATIC_CALL(sandtrap_fpu_free, fpu_free_guest_fpstate);
+DECLARE_STATIC_CALL(sandtrap_fpu_return, switch_fpu_return);
+#define fpu_alloc_guest_fpstate(guest) static_call(sandtrap_fpu_alloc)(guest)
+#define fpu_free_guest_fpstate(guest) static_call(sandtrap_fpu_free)(guest)
+#define switch_fpu_return() static_call(sandtrap_fpu_return)()
+
 int sandtrap_compat_init(void);
+/* What only direct mode needs. */
+bool sandtrap_compat_direct_init(void);
 #else
 static inline int sandtrap_compat_init(void)
 {
 	return 0;
+}
+
+static inline bool sandtrap_compat_direct_init(void)
+{
+	return true;
 }
 #endif
 
@@ -153,16 +166,47 @@ static inline bool sandtrap_has_robust_list(void)
 
 /*
  * The memory map of a task and what belongs to it are changed by direct.c the way
- * these kernels do it. Since 6.19 concurrency ids work another way.
+ * these kernels do it. Since 6.19 concurrency ids work another way (see compat.c),
+ * which has been looked at in 7.2.13: the first of these kernels had faults where a
+ * running task has no id.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0) || \
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 13) && \
+	 LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0))
 #define SANDTRAP_KNOWS_DIRECT 1
 #else
 #define SANDTRAP_KNOWS_DIRECT 0
-/* For KVM alone, by then. */
-#define fpu_alloc_guest_fpstate(guest) false
-#define fpu_free_guest_fpstate(guest) do { } while (0)
-#define switch_fpu_return() do { } while (0)
+#endif
+
+/*
+ * Concurrency ids (6.3): drop() before the calling task takes another mm, take() when
+ * it has its own again, lost() if it ends before that.
+ */
+#if !defined(CONFIG_SCHED_MM_CID) || !SANDTRAP_KNOWS_DIRECT
+static inline void sandtrap_cid_drop(void) {}
+static inline void sandtrap_cid_take(void) {}
+static inline void sandtrap_cid_lost(void) {}
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#define SANDTRAP_CID_CALLS
+void sandtrap_cid_fn(struct task_struct *task);
+DECLARE_STATIC_CALL(sandtrap_cid_out, sandtrap_cid_fn);
+DECLARE_STATIC_CALL(sandtrap_cid_in, sandtrap_cid_fn);
+
+static inline void sandtrap_cid_drop(void)
+{
+	static_call(sandtrap_cid_out)(current);
+}
+
+static inline void sandtrap_cid_take(void)
+{
+	static_call(sandtrap_cid_in)(current);
+}
+
+static inline void sandtrap_cid_lost(void) {}
+#else
+void sandtrap_cid_drop(void);
+void sandtrap_cid_take(void);
+void sandtrap_cid_lost(void);
 #endif
 
 /* Before 6.2 a task counts some of the pages that its mm gets and loses. */
@@ -199,10 +243,15 @@ static inline void sandtrap_mm_disown(struct mm_struct *mm)
 #endif
 }
 
-/* Nobody may look at @mm who may not look at that of the caller. */
+/*
+ * Nobody may look at @mm who may not look at that of the caller. In 7.2 it is the
+ * task that says who may look at its mm, whatever mm it has.
+ */
 static inline bool sandtrap_no_more_dumpable(struct mm_struct *mm)
 {
-#if SANDTRAP_KNOWS_DIRECT
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	return true;
+#elif SANDTRAP_KNOWS_DIRECT
 	return mm->user_ns == current->mm->user_ns &&
 	       (get_dumpable(mm) != SUID_DUMP_USER ||
 		get_dumpable(current->mm) == SUID_DUMP_USER);

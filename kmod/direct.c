@@ -105,7 +105,7 @@ static void swap_mm(struct mm_struct *from, struct mm_struct *to)
 /* Takes the task into the mm of the context. The hooks know of it already. */
 static void wear(struct sandtrap_direct *d, struct mm_struct *own)
 {
-	static_call_cond(sandtrap_cid_out)(current);
+	sandtrap_cid_drop();
 	task_lock(current);
 	local_irq_disable();
 	/* Before the barrier in swap_mm(), which pairs with that of a kick. */
@@ -127,7 +127,7 @@ static void unwear(struct sandtrap_direct *d, struct mm_struct *own)
 	local_irq_enable();
 	sandtrap_mm_disown(d->mm);
 	task_unlock(current);
-	static_call_cond(sandtrap_cid_in)(current);
+	sandtrap_cid_take();
 	lru_gen_use_mm(own);
 }
 
@@ -553,8 +553,10 @@ void sandtrap_direct_exit(void)
 		leave_fpu(d);
 	d->trapped.in_program = false;
 	/* exit_mm() has dropped the mm that was worn. */
-	if (d->runner)
+	if (d->runner) {
 		d->mm = NULL;
+		sandtrap_cid_lost();
+	}
 	WRITE_ONCE(d->runner, NULL);
 	sandtrap_untrap_current();
 	sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);

@@ -366,7 +366,6 @@ void sandtrap_membarrier_mm_fn(struct mm_struct *mm);
 void sandtrap_do_signal_fn(struct pt_regs *regs);
 void sandtrap_save_fpu_fn(struct fpu *fpu);
 void sandtrap_restore_fpu_fn(struct fpstate *fpstate, u64 mask);
-void sandtrap_cid_fn(struct task_struct *task);
 
 /* main.c */
 extern bool sandtrap_has_direct;
@@ -462,8 +461,6 @@ DECLARE_STATIC_CALL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DECLARE_STATIC_CALL(sandtrap_do_signal, sandtrap_do_signal_fn);
 DECLARE_STATIC_CALL(sandtrap_save_fpu, sandtrap_save_fpu_fn);
 DECLARE_STATIC_CALL(sandtrap_restore_fpu, sandtrap_restore_fpu_fn);
-DECLARE_STATIC_CALL(sandtrap_cid_out, sandtrap_cid_fn);
-DECLARE_STATIC_CALL(sandtrap_cid_in, sandtrap_cid_fn);
 bool sandtrap_symbols_init(void);
 
 /* thread.c */

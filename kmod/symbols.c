@@ -20,8 +20,10 @@ DEFINE_STATIC_CALL_NULL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_do_signal, sandtrap_do_signal_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_save_fpu, sandtrap_save_fpu_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_restore_fpu, sandtrap_restore_fpu_fn);
+#ifdef SANDTRAP_CID_CALLS
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_out, sandtrap_cid_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
+#endif
 
 void *sandtrap_find_function(const char *name, const char *consequence)
 {
@@ -59,10 +61,10 @@ bool sandtrap_symbols_init(void)
 	    !FIND(sandtrap_save_fpu, "save_fpregs_to_fpstate") ||
 	    !FIND(sandtrap_restore_fpu, "restore_fpregs_from_fpstate"))
 		return false;
-#ifdef CONFIG_SCHED_MM_CID
+#ifdef SANDTRAP_CID_CALLS
 	if (!FIND(sandtrap_cid_out, "sched_mm_cid_before_execve") ||
 	    !FIND(sandtrap_cid_in, "sched_mm_cid_after_execve"))
 		return false;
 #endif
-	return true;
+	return sandtrap_compat_direct_init();
 }

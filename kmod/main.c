@@ -86,7 +86,8 @@ static int __init sandtrap_init(void)
 		return err;
 	sandtrap_fpu_xfd = sandtrap_current_fpu()->fpstate->xfd;
 	sandtrap_has_direct = sandtrap_symbols_init();
-	sandtrap_free_wq = alloc_workqueue("sandtrap", WQ_MEM_RECLAIM, 0);
+	sandtrap_free_wq = alloc_workqueue("sandtrap",
+					    WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!sandtrap_free_wq)
 		return -ENOMEM;
 	err = sandtrap_hooks_init();

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/io.h>
 #include <sys/ioctl.h>
@@ -611,6 +612,77 @@ TEST_F(direct, barriers_do_not_miss_the_runner)
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, self->ctx.id, 0, 0));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(SANDTRAP_EVENT_INTERRUPT, r.result);
+}
+
+/* Calls of a program without an end, on whatever CPUs. */
+struct caller {
+	struct runner r;
+	volatile bool *stop;
+	unsigned int calls;
+};
+
+static void *caller(void *data)
+{
+	struct caller *c = data;
+
+	box_fit_for_direct();
+	do {
+		c->r.result = box_run(c->r.b, c->r.ctx);
+		if (++c->calls % 64 == 0)
+			sched_yield();
+	} while (c->r.result == SANDTRAP_EVENT_SYSCALL && !*c->stop);
+	return NULL;
+}
+
+static void *ends(void *data)
+{
+	sched_yield();
+	return data;
+}
+
+#define CALLERS 5
+
+/*
+ * The kernel gives threads ids of their own, or ids of their CPUs when there are more
+ * threads than CPUs: runners have to take part in every change from one to the other.
+ */
+TEST_F(direct, threads_come_and_go_around_the_runners)
+{
+	struct caller callers[CALLERS] = {};
+	struct box_context ctx[CALLERS];
+	volatile bool stop = false;
+	pthread_t threads[CALLERS];
+	int i, j;
+
+	for (i = 0; i < CALLERS; i++) {
+		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, SANDTRAP_CONTEXT_DIRECT,
+					     &ctx[i]));
+		LOAD(&self->b, &ctx[i], box_syscall);
+		callers[i] = (struct caller){ { &self->b, &ctx[i], 0 }, &stop, 0 };
+	}
+	for (j = 0; j < ROUNDS; j++) {
+		/* All numbers of callers at a time, and of other threads beside them. */
+		int n = 1 + j % CALLERS, k;
+
+		stop = false;
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, caller, &callers[i]));
+		for (k = 0; k < 10; k++) {
+			pthread_t others[4];
+
+			for (i = 0; i < 4; i++)
+				ASSERT_EQ(0, pthread_create(&others[i], NULL, ends, NULL));
+			for (i = 0; i < 4; i++)
+				pthread_join(others[i], NULL);
+		}
+		stop = true;
+		for (i = 0; i < n; i++) {
+			pthread_join(threads[i], NULL);
+			ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, callers[i].r.result);
+		}
+	}
+	for (i = 0; i < CALLERS; i++)
+		EXPECT_LT(0, callers[i].calls);
 }
 
 TEST_HARNESS_MAIN

@@ -685,4 +685,43 @@ TEST_F(direct, threads_come_and_go_around_the_runners)
 		EXPECT_LT(0, callers[i].calls);
 }
 
+#define RUNNERS 3
+
+/* And nobody is left who does not run a program, until one after another returns. */
+TEST_F(direct, all_threads_run_at_once)
+{
+	struct itimerval often = { { 0, 30000 }, { 0, 30000 } }, never = {};
+	struct sigaction action = { .sa_handler = ignore };
+	struct box_context ctx[RUNNERS];
+	struct runner r[RUNNERS];
+	pthread_t threads[RUNNERS];
+	sigset_t alarms;
+	int i, j;
+
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	sigaction(SIGALRM, &action, NULL);
+	LOAD(&self->b, &self->ctx, prog_count);
+	for (i = 0; i < RUNNERS; i++) {
+		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, SANDTRAP_CONTEXT_DIRECT,
+					     &ctx[i]));
+		LOAD(&self->b, &ctx[i], prog_count);
+		r[i] = (struct runner){ &self->b, &ctx[i], 0 };
+	}
+	for (j = 0; j < ROUNDS; j++) {
+		pthread_sigmask(SIG_BLOCK, &alarms, NULL);
+		for (i = 0; i < RUNNERS; i++)
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, runner, &r[i]));
+		pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+		setitimer(ITIMER_REAL, &often, NULL);
+		ASSERT_EQ(-EINTR, try_run(&self->b, &self->ctx));
+		setitimer(ITIMER_REAL, &never, NULL);
+		for (i = 0; i < RUNNERS; i++) {
+			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, ctx[i].id, 0, 0));
+			pthread_join(threads[i], NULL);
+			ASSERT_EQ(SANDTRAP_EVENT_INTERRUPT, r[i].result);
+		}
+	}
+}
+
 TEST_HARNESS_MAIN

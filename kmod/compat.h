@@ -18,6 +18,8 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 #include <asm/msr.h>
+#include <asm/ptrace.h>
+#include <asm/segment.h>
 #ifdef CONFIG_X86_USER_SHADOW_STACK
 #include <asm/prctl.h>
 #endif
@@ -63,6 +65,21 @@ static inline void sandtrap_vma_flags(struct vm_area_struct *vma,
 	vm_flags_mod(vma, set, clear);
 #else
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/*
+ * Since 6.9 the selectors are 16 bits of what the stack has for them. The others tell
+ * a CPU with FRED how to return: nothing that a page holds may get there.
+ */
+static inline void sandtrap_set_user_selectors(struct pt_regs *regs)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	regs->csx = __USER_CS;
+	regs->ssx = __USER_DS;
+#else
+	regs->cs = __USER_CS;
+	regs->ss = __USER_DS;
 #endif
 }
 

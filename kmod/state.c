@@ -91,8 +91,7 @@ bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
 	/* Nothing of what this thread ran before stays. */
 	regs->flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF |
 		      (regs->flags & USER_FLAGS);
-	regs->cs = __USER_CS;
-	regs->ss = __USER_DS;
+	sandtrap_set_user_selectors(regs);
 	/* Never a system call to restart, whatever ax looks like. */
 	regs->orig_ax = -1;
 	return true;

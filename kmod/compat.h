@@ -24,6 +24,13 @@
 #include <asm/prctl.h>
 #endif
 
+/* cpuid_count() moved out of asm/processor.h in 6.16. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#include <asm/cpuid/api.h>
+#else
+#include <asm/processor.h>
+#endif
+
 /* ftrace: where a hooked function continues, and its arguments. */
 
 #ifndef ftrace_regs_set_instruction_pointer

@@ -46,9 +46,6 @@ static_assert(offsetof(struct sandtrap_context_page, regs) == 128);
 static_assert(offsetof(struct sandtrap_context_page, fault) == 384);
 static_assert(sizeof(struct sandtrap_context_page) <= SANDTRAP_FPU_OFFSET);
 
-u32 sandtrap_fpu_size;
-u64 sandtrap_fpu_features;
-u64 sandtrap_fpu_xfd;
 bool sandtrap_has_direct;
 
 /*
@@ -75,16 +72,13 @@ static int __init sandtrap_init(void)
 {
 	int err;
 
-	/* Tasks begin with the same features. Those they add are not transferred. */
-	sandtrap_fpu_size = sandtrap_current_fpu()->fpstate->user_size;
-	sandtrap_fpu_features = sandtrap_current_fpu()->fpstate->user_xfeatures;
+	sandtrap_fpu_setup();
 	if (sandtrap_context_size() > 1u << SANDTRAP_SLOT_SHIFT)
 		return -E2BIG;
 
 	err = sandtrap_compat_init();
 	if (err)
 		return err;
-	sandtrap_fpu_xfd = sandtrap_current_fpu()->fpstate->xfd;
 	sandtrap_has_direct = sandtrap_symbols_init();
 	sandtrap_free_wq = alloc_workqueue("sandtrap",
 					    WQ_MEM_RECLAIM | WQ_UNBOUND, 0);

@@ -369,10 +369,7 @@ void sandtrap_restore_fpu_fn(struct fpstate *fpstate, u64 mask);
 
 /* main.c */
 extern bool sandtrap_has_direct;
-extern u32 sandtrap_fpu_size;
-extern u64 sandtrap_fpu_features;
 extern struct workqueue_struct *sandtrap_free_wq;
-extern u64 sandtrap_fpu_xfd; /* features that fault when a task first uses them */
 size_t sandtrap_context_size(void);
 
 /* dev.c */
@@ -503,6 +500,10 @@ int sandtrap_shared_mmap(struct vm_area_struct *vma, void *mem,
 			 unsigned long forbid);
 
 /* state.c */
+extern u32 sandtrap_fpu_size;
+extern u64 sandtrap_fpu_features;
+extern u64 sandtrap_fpu_xfd; /* features that fault when a task first uses them */
+void sandtrap_fpu_setup(void);
 void *sandtrap_fpu_copy_new(void);
 void sandtrap_state_init(struct sandtrap_context *ctx);
 void sandtrap_regs_save(struct sandtrap_context *ctx,

@@ -27,6 +27,9 @@
 	 X86_EFLAGS_SF | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | \
 	 X86_EFLAGS_RF | X86_EFLAGS_AC | X86_EFLAGS_NT | X86_EFLAGS_ID)
 
+/* The leaf that tells of each feature (SDM vol. 1, 13.2). Its name changed in 6.15. */
+#define CPUID_XSTATE 0xd
+
 /* asm/fpu/types.h does not name them without the prefix. */
 #define FXSAVE_FCW 0x37f
 #define FXSAVE_MXCSR_OFFSET 24
@@ -35,10 +38,46 @@
 /* The kernel looks at the header even where the CPU has no XSAVE. */
 #define FPU_COPY_MIN (XSAVE_HEADER_OFFSET + 64)
 
+u32 sandtrap_fpu_size;
+u64 sandtrap_fpu_features;
+u64 sandtrap_fpu_xfd;
+
+/* Where the standard format has what is behind the header, by feature. */
+static struct {
+	u32 offset;
+	u32 size;
+} fpu_components[64];
+
 /* ptrace's layout, in which the page and the kernel's stack have the registers. */
 static_assert(sizeof(struct pt_regs) == offsetof(struct sandtrap_regs, fs_base));
 static_assert(offsetof(struct pt_regs, orig_ax) == offsetof(struct sandtrap_regs, orig_rax));
 static_assert(offsetof(struct pt_regs, ss) == offsetof(struct sandtrap_regs, ss));
+
+/* Tasks begin with the same features. Those they add are not transferred. */
+void sandtrap_fpu_setup(void)
+{
+	const struct fpstate *own = sandtrap_current_fpu()->fpstate;
+	u32 offset, size, ecx, edx;
+	int i;
+
+	sandtrap_fpu_size = own->user_size;
+	sandtrap_fpu_features = own->user_xfeatures;
+	sandtrap_fpu_xfd = own->xfd;
+	if (!cpu_feature_enabled(X86_FEATURE_XSAVE))
+		return;
+	for (i = XFEATURE_YMM; i < 64; i++) {
+		if (!(sandtrap_fpu_features & BIT_ULL(i)))
+			continue;
+		cpuid_count(CPUID_XSTATE, i, &size, &offset, &ecx, &edx);
+		if (size > sandtrap_fpu_size || offset > sandtrap_fpu_size - size) {
+			/* Cannot be: the kernel sized the area by these. */
+			sandtrap_fpu_features &= ~BIT_ULL(i);
+			continue;
+		}
+		fpu_components[i].offset = offset;
+		fpu_components[i].size = size;
+	}
+}
 
 static void *fpu_area(struct sandtrap_context *ctx)
 {
@@ -168,25 +207,39 @@ static void fpu_save(struct sandtrap_context *ctx, struct fpu_guest *guest,
 				       fpu_features(guest->fpstate), pkru);
 }
 
-/* The kernel copies each feature named here from where the area has it. */
-static bool fpu_header_ok(const void *area, const struct fpstate *fpstate)
+/* The one look at the area: takes what its header says is there, if all of it may be. */
+static int fpu_take(struct sandtrap_context *ctx, const struct fpstate *fpstate)
 {
+	const void *area = fpu_area(ctx);
 	u64 features;
+	int i;
 
-	if (!cpu_feature_enabled(X86_FEATURE_XSAVE))
-		return true;
-	memcpy(&features, area + XSAVE_HEADER_OFFSET, sizeof(features));
-	return !(features & (~fpu_features(fpstate) | fpstate->xfd));
+	if (!cpu_feature_enabled(X86_FEATURE_XSAVE)) {
+		memcpy(ctx->fpu, area, sandtrap_fpu_size);
+		return 0;
+	}
+	memcpy(ctx->fpu, area, FPU_COPY_MIN);
+	barrier();
+	memcpy(&features, ctx->fpu + XSAVE_HEADER_OFFSET, sizeof(features));
+	if (features & (~fpu_features(fpstate) | fpstate->xfd))
+		return -EINVAL;
+	for (features &= ~XFEATURE_MASK_FPSSE; features; features &= features - 1) {
+		i = __ffs64(features);
+		memcpy(ctx->fpu + fpu_components[i].offset,
+		       area + fpu_components[i].offset, fpu_components[i].size);
+	}
+	return 0;
 }
 
 /* A state without PKRU has its initial value, which is 0. */
 static int fpu_load(struct sandtrap_context *ctx, struct fpu_guest *guest,
 		    u32 *pkru)
 {
+	int err = fpu_take(ctx, guest->fpstate);
+
+	if (err)
+		return err;
 	*pkru = 0;
-	memcpy(ctx->fpu, fpu_area(ctx), sandtrap_fpu_size);
-	if (!fpu_header_ok(ctx->fpu, guest->fpstate))
-		return -EINVAL;
 	return fpu_copy_uabi_to_guest_fpstate(guest, ctx->fpu,
 					      fpu_features(guest->fpstate),
 					      pkru);

@@ -53,7 +53,28 @@ static struct {
 	pthread_once_t once;
 	uint64_t features;
 	uint32_t mxcsr_mask;
+	struct {
+		uint32_t offset, size;
+	} components[64];
 } cpu = { .once = PTHREAD_ONCE_INIT };
+
+/* SDM vol. 1, 13.2: where the standard format has each component. */
+#define CPUID_XSTATE 0xd
+#define FIRST_COMPONENT 2
+
+static void components_init(void)
+{
+	unsigned int size, offset, c, d;
+	unsigned int i;
+
+	for (i = FIRST_COMPONENT; i < 64; i++) {
+		if (!(cpu.features & 1ull << i))
+			continue;
+		__cpuid_count(CPUID_XSTATE, i, size, offset, c, d);
+		cpu.components[i].offset = offset;
+		cpu.components[i].size = size;
+	}
+}
 
 static void cpu_init(void)
 {
@@ -68,6 +89,7 @@ static void cpu_init(void)
 		return;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	cpu.features |= (uint64_t)hi << 32 | lo;
+	components_init();
 }
 
 static bool has_header(struct task *t)
@@ -90,7 +112,8 @@ void xstate_reset(struct task *t)
 	struct xstate_legacy *fx = t->ctx->state.xstate;
 
 	pthread_once(&cpu.once, cpu_init);
-	memset(fx, 0, t->ctx->state.xstate_size);
+	/* What the header does not name need not be zero. */
+	memset(fx, 0, MIN(t->ctx->state.xstate_size, LEGACY_SIZE + HEADER_SIZE));
 	fx->fcw = 0x37f;
 	fx->mxcsr = 0x1f80;
 	fx->mxcsr_mask = cpu.mxcsr_mask;
@@ -98,9 +121,32 @@ void xstate_reset(struct task *t)
 		header_of(t)->xstate_bv = FEATURES_FP_SSE;
 }
 
+/* Copies the components that the header names, as far as they lie below @size. */
+static int copy_components(struct task *t, uint64_t addr, uint32_t size, bool to_frame)
+{
+	char *xstate = t->ctx->state.xstate;
+	uint64_t left = header_of(t)->xstate_bv >> FIRST_COMPONENT << FIRST_COMPONENT;
+	uint32_t offset, len;
+	int i, err = 0;
+
+	for (; left && !err; left &= left - 1) {
+		i = __builtin_ctzll(left);
+		offset = cpu.components[i].offset;
+		len = cpu.components[i].size;
+		if (offset + len > size)
+			header_of(t)->xstate_bv &= ~(1ull << i);
+		else if (to_frame)
+			err = copy_to_user(t, addr + offset, xstate + offset, len);
+		else
+			err = copy_from_user(t, xstate + offset, addr + offset, len);
+	}
+	return err;
+}
+
 int xstate_to_frame(struct task *t, uint64_t addr)
 {
 	const struct arch_state *st = &t->ctx->state;
+	size_t head = MIN(st->xstate_size, LEGACY_SIZE + HEADER_SIZE);
 	struct fpx_sw_bytes sw = {
 		.magic1 = MAGIC1,
 		.extended_size = (uint32_t)xstate_frame_size(t),
@@ -109,7 +155,8 @@ int xstate_to_frame(struct task *t, uint64_t addr)
 
 	pthread_once(&cpu.once, cpu_init);
 	sw.xfeatures = cpu.features;
-	if (copy_to_user(t, addr, st->xstate, st->xstate_size) ||
+	if (copy_to_user(t, addr, st->xstate, head) ||
+	    (has_header(t) && copy_components(t, addr, sw.xstate_size, true)) ||
 	    copy_to_user(t, addr + SW_OFFSET, &sw, sizeof(sw)) ||
 	    put_user_u32(t, addr + st->xstate_size, MAGIC2))
 		return -EFAULT;
@@ -158,11 +205,10 @@ static int read_state(struct task *t, uint64_t addr)
 	size = extended_size(t, addr, &sw);
 	if (!size)
 		return 0;
-	if (copy_from_user(t, (char *)fx + LEGACY_SIZE, addr + LEGACY_SIZE,
-			   size - LEGACY_SIZE))
+	if (copy_from_user(t, header_of(t), addr + LEGACY_SIZE, HEADER_SIZE))
 		return -EFAULT;
 	clean_header(t, sw.xfeatures);
-	return 0;
+	return copy_components(t, addr, size, false);
 }
 
 int xstate_from_frame(struct task *t, uint64_t addr)

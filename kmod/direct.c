@@ -89,10 +89,15 @@ static struct sandtrap_context *current_context(void)
 	return container_of(trapped, struct sandtrap_context, direct.trapped);
 }
 
+/*
+ * What is always inlined is on the path of every system call: a call and its frame
+ * are ten instructions each.
+ */
+
 /* wearing another mm */
 
 /* Caller holds the lock of the task, and has interrupts off. */
-static void swap_mm(struct mm_struct *from, struct mm_struct *to)
+static __always_inline void swap_mm(struct mm_struct *from, struct mm_struct *to)
 {
 	sandtrap_sync_rss(from);
 	current->active_mm = to;
@@ -103,7 +108,7 @@ static void swap_mm(struct mm_struct *from, struct mm_struct *to)
 }
 
 /* Takes the task into the mm of the context. The hooks know of it already. */
-static void wear(struct sandtrap_direct *d, struct mm_struct *own)
+static __always_inline void wear(struct sandtrap_direct *d, struct mm_struct *own)
 {
 	sandtrap_cid_drop();
 	task_lock(current);
@@ -117,7 +122,7 @@ static void wear(struct sandtrap_direct *d, struct mm_struct *own)
 	lru_gen_use_mm(d->mm);
 }
 
-static void unwear(struct sandtrap_direct *d, struct mm_struct *own)
+static __always_inline void unwear(struct sandtrap_direct *d, struct mm_struct *own)
 {
 	task_lock(current);
 	local_irq_disable();
@@ -136,7 +141,7 @@ static void unwear(struct sandtrap_direct *d, struct mm_struct *own)
  * control words afterwards: its state is not worth saving. What the registers hold
  * then is the program's. Shadow stacks are part of the state, and are counted on.
  */
-static void enter_fpu(struct sandtrap_direct *d)
+static __always_inline void enter_fpu(struct sandtrap_direct *d)
 {
 	struct fpu *fpu = sandtrap_current_fpu();
 
@@ -155,7 +160,7 @@ static void enter_fpu(struct sandtrap_direct *d)
 	local_irq_enable();
 }
 
-static void leave_fpu(struct sandtrap_direct *d)
+static __always_inline void leave_fpu(struct sandtrap_direct *d)
 {
 	struct fpu *fpu = sandtrap_current_fpu();
 	bool elsewhere;
@@ -189,7 +194,7 @@ static void leave_fpu(struct sandtrap_direct *d)
 }
 
 /* Afterwards @regs are the caller's again, to whom the call returns @ret. */
-static void leave(struct sandtrap_context *ctx, struct pt_regs *regs, long ret)
+static __always_inline void leave(struct sandtrap_context *ctx, struct pt_regs *regs, long ret)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
@@ -216,7 +221,7 @@ static void leave_with(struct sandtrap_context *ctx, struct pt_regs *regs,
 }
 
 /* Is there a reason not to run the program? */
-static u32 pending_event(struct sandtrap_context *ctx)
+static __always_inline u32 pending_event(struct sandtrap_context *ctx)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
@@ -249,7 +254,7 @@ static void let_go(struct sandtrap_context *ctx)
 	sandtrap_context_unclaim(ctx);
 }
 
-static void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
+static __always_inline void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
@@ -298,7 +303,7 @@ static bool call_is_watched(void)
  * The short way: what the call returns becomes rax. A signal that is pending is
  * seen on the way to user mode; the program is left again then.
  */
-static long enter_in_call(struct sandtrap_context *ctx)
+static __always_inline long enter_in_call(struct sandtrap_context *ctx)
 {
 	struct pt_regs *regs = task_pt_regs(current);
 
@@ -313,7 +318,7 @@ static long enter_in_call(struct sandtrap_context *ctx)
  * What the kernel keeps for the caller, or would do to it, must not meet the
  * program: see the list of hazards.
  */
-static bool caller_fits(const struct sandtrap_context *ctx,
+static __always_inline bool caller_fits(const struct sandtrap_context *ctx,
 			struct mm_struct *mm)
 {
 	return current->signal == ctx->inst->owner &&
@@ -369,7 +374,7 @@ static int load_state(struct sandtrap_context *ctx, u32 flags)
 }
 
 /* State that the sentry has for the program, or wants with the next event. */
-static int take_flags(struct sandtrap_context *ctx)
+static __always_inline int take_flags(struct sandtrap_context *ctx)
 {
 	u32 flags = READ_ONCE(ctx->page->resume_flags);
 	struct sandtrap_direct *d = &ctx->direct;

@@ -535,7 +535,7 @@ static int run_direct_batch(struct sandtrap_context *ctx,
 	if (err) {
 		sandtrap_context_unclaim(ctx);
 	} else {
-		err = sandtrap_direct_run(ctx, a->seq, batch, false);
+		err = sandtrap_direct_run(ctx, a->seq, batch);
 		sandtrap_space_end_batch(space);
 	}
 	sandtrap_space_put(space);
@@ -549,7 +549,7 @@ static int run_direct(struct sandtrap_context *ctx, struct sandtrap_run *a,
 	int err;
 
 	if (!a->nr_ops)
-		return sandtrap_direct_run(ctx, a->seq, NULL, false);
+		return sandtrap_direct_run(ctx, a->seq, NULL);
 	batch = sandtrap_batch_new(a->ops, a->nr_ops);
 	if (IS_ERR(batch)) {
 		sandtrap_context_unclaim(ctx);
@@ -633,7 +633,7 @@ long sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 	} else if (unlikely(context_dead(ctx, seq))) {
 		err = -ESRCH;
 	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
-		return sandtrap_direct_run(ctx, seq, NULL, true);
+		return sandtrap_direct_run_fast(ctx, seq);
 	} else {
 		context_handoff(ctx);
 		err = step_aside(ctx, seq) ? 0 : wait_stopped(ctx, seq);

@@ -79,12 +79,14 @@
 #include <asm/syscall.h>
 
 #include "compat.h"
+#include "regs.h"
 #include "sandtrap_internal.h"
 #include "trace.h"
 
-static struct sandtrap_context *current_context(void)
+/* The caller is trapped, and direct. */
+static __always_inline struct sandtrap_context *current_context(void)
 {
-	void *trapped = sandtrap_trapped(current);
+	void *trapped = (void __force *)current->syscall_dispatch.selector;
 
 	return container_of(trapped, struct sandtrap_context, direct.trapped);
 }
@@ -254,18 +256,20 @@ static void let_go(struct sandtrap_context *ctx)
 	sandtrap_context_unclaim(ctx);
 }
 
-static __always_inline void enter(struct sandtrap_context *ctx, struct pt_regs *regs)
+/* False: these registers cannot be run, and the call returns. */
+static __always_inline bool enter(struct sandtrap_context *ctx, struct pt_regs *regs)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
 	d->caller = *regs;
-	if (unlikely(!sandtrap_regs_load(ctx, regs))) {
+	if (unlikely(!sandtrap_regs_load(&ctx->page->regs, regs))) {
 		regs->ax = 0;
 		publish_error(ctx, -EINVAL);
 		let_go(ctx);
-		return;
+		return false;
 	}
-	trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
+	if (trace_sandtrap_enter_enabled())
+		trace_sandtrap_enter(ctx->id, ctx->seq, regs->ip);
 	wear(d, ctx->inst->owner_mm);
 	enter_fpu(d);
 	d->entered = true;
@@ -273,6 +277,7 @@ static __always_inline void enter(struct sandtrap_context *ctx, struct pt_regs *
 	/* Whoever set these before it could see a runner did not kick it. */
 	if (unlikely(READ_ONCE(ctx->interrupt) || READ_ONCE(ctx->space->dead)))
 		set_thread_flag(TIF_NOTIFY_SIGNAL);
+	return true;
 }
 
 /*
@@ -307,9 +312,8 @@ static __always_inline long enter_in_call(struct sandtrap_context *ctx)
 {
 	struct pt_regs *regs = task_pt_regs(current);
 
-	enter(ctx, regs);
 	/* Leaves out the work at the end of a system call: it has not ended. */
-	if (likely(sandtrap_trapped(current)))
+	if (likely(enter(ctx, regs)))
 		current->syscall_dispatch.on_dispatch = true;
 	return regs->ax;
 }
@@ -417,50 +421,44 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 }
 
 /* With d->mm. @comes: the program is next, if no signal is. */
-static long begin(struct sandtrap_context *ctx, u32 seq,
-		 struct sandtrap_batch *batch, bool returns_rax, bool *comes)
+static __always_inline long begin(struct sandtrap_context *ctx, u32 seq,
+				  struct sandtrap_batch *batch, bool returns_rax,
+				  bool *comes)
 {
 	struct sandtrap_direct *d = &ctx->direct;
-	u32 event;
 	int err;
 
-	if (!caller_fits(ctx, d->mm))
+	if (unlikely(!caller_fits(ctx, d->mm)))
 		return -EPERM;
 	err = batch ? run_batch(ctx, batch) : 0;
-	if (err)
+	if (unlikely(err))
 		return err;
 	smp_store_release(&ctx->page->resume_seq, seq);
 	err = take_flags(ctx);
-	if (err)
+	if (unlikely(err))
 		return stay(ctx, SANDTRAP_EVENT_ERROR, err);
-	event = pending_event(ctx);
-	if (event != SANDTRAP_EVENT_NONE)
-		return stay(ctx, event, 0);
+	if (unlikely(d->has_fault || READ_ONCE(ctx->interrupt)))
+		return stay(ctx, pending_event(ctx), 0);
 
 	d->interrupted = batch ? -EINTR : -ERESTARTNOHAND;
 	d->keep_fpu = !returns_rax || sandtrap_has_shadow_stack();
 	sandtrap_trap_current(&d->trapped);
 	*comes = true;
-	if (returns_rax && !call_is_watched())
+	if (returns_rax && likely(!call_is_watched()))
 		return enter_in_call(ctx);
 	/* The hook of signals enters; see sandtrap_direct_signal(). */
 	set_thread_flag(TIF_NOTIFY_SIGNAL);
 	return d->interrupted;
 }
 
-/*
- * The caller has claimed the context. If the program is to run, that is kept until
- * it is left; what is returned then is only seen if a signal comes first. Unless
- * @returns_rax: the file operation returns 64 bits as they are, and if the program
- * has been entered they are its rax.
- */
-long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
-			 struct sandtrap_batch *batch, bool returns_rax)
+/* See sandtrap_direct_run(). */
+static __always_inline long run(struct sandtrap_context *ctx, u32 seq,
+				struct sandtrap_batch *batch, bool returns_rax)
 {
 	bool comes = false;
 	long err = 0;
 
-	if (READ_ONCE(ctx->seq) != seq) {
+	if (unlikely(READ_ONCE(ctx->seq) != seq)) {
 		sandtrap_context_unclaim(ctx);
 		return batch ? -EINVAL : 0;
 	}
@@ -470,9 +468,28 @@ long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 		err = stay(ctx, SANDTRAP_EVENT_DEAD, 0);
 	else if (likely(!err))
 		err = begin(ctx, seq, batch, returns_rax, &comes);
-	if (!comes)
+	if (unlikely(!comes))
 		sandtrap_context_unclaim(ctx);
 	return err;
+}
+
+/*
+ * The caller has claimed the context. If the program is to run, that is kept until
+ * it is left; what is returned then is only seen if a signal comes first.
+ */
+long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
+			 struct sandtrap_batch *batch)
+{
+	return run(ctx, seq, batch, false);
+}
+
+/*
+ * For lseek(): the file operation returns 64 bits as they are, and if the program
+ * has been entered they are its rax.
+ */
+long sandtrap_direct_run_fast(struct sandtrap_context *ctx, u32 seq)
+{
+	return run(ctx, seq, NULL, true);
 }
 
 /* what the hooks call */
@@ -480,11 +497,12 @@ long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 bool sandtrap_direct_syscall(struct pt_regs *regs)
 {
 	struct sandtrap_context *ctx = current_context();
+	struct sandtrap_regs *r = &ctx->page->regs;
 	u32 flags = 0;
 
-	sandtrap_regs_save(ctx, regs);
-	ctx->page->regs.orig_rax = regs->orig_ax;
-	ctx->page->regs.rax = regs->orig_ax;
+	sandtrap_regs_save(r, regs);
+	r->orig_rax = regs->orig_ax;
+	r->rax = regs->orig_ax;
 	if (unlikely(in_ia32_syscall())) {
 		flags = SANDTRAP_EVENT_F_COMPAT;
 		current_thread_info()->status &= ~TS_COMPAT;
@@ -499,7 +517,7 @@ int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
 	struct sandtrap_context *ctx = current_context();
 	struct pt_regs *regs = task_pt_regs(current);
 
-	sandtrap_regs_save(ctx, regs);
+	sandtrap_regs_save(&ctx->page->regs, regs);
 	sandtrap_save_fault(&ctx->page->fault, info);
 	leave_with(ctx, regs, SANDTRAP_EVENT_FAULT, 0);
 	return 0;
@@ -533,7 +551,7 @@ void sandtrap_direct_signal(struct pt_regs *regs)
 			static_call(sandtrap_do_signal)(regs);
 		return;
 	}
-	sandtrap_regs_save(ctx, regs);
+	sandtrap_regs_save(&ctx->page->regs, regs);
 	event = pending_event(ctx);
 	if (event != SANDTRAP_EVENT_NONE) {
 		leave_with(ctx, regs, event, 0);

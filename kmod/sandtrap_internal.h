@@ -222,10 +222,15 @@ struct sandtrap_trapped {
 struct sandtrap_segments {
 	unsigned long fs_base;
 	unsigned long gs_base;
-	u16 fs;
-	u16 gs;
-	u16 ds;
-	u16 es;
+	union {
+		struct {
+			u16 fs;
+			u16 gs;
+			u16 ds;
+			u16 es;
+		};
+		u64 selectors; /* all of them: mostly 0 */
+	};
 };
 
 /*
@@ -428,7 +433,8 @@ void sandtrap_direct_free(struct sandtrap_context *ctx);
 void sandtrap_direct_bind(struct sandtrap_context *ctx);
 void sandtrap_direct_unbind(struct sandtrap_context *ctx);
 long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
-			 struct sandtrap_batch *batch, bool returns_rax);
+			 struct sandtrap_batch *batch);
+long sandtrap_direct_run_fast(struct sandtrap_context *ctx, u32 seq);
 int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what);
 void sandtrap_direct_kick(struct sandtrap_context *ctx);
 void sandtrap_direct_kick_all(struct sandtrap_space *space);
@@ -506,16 +512,15 @@ extern u64 sandtrap_fpu_xfd; /* features that fault when a task first uses them 
 void sandtrap_fpu_setup(void);
 void *sandtrap_fpu_copy_new(void);
 void sandtrap_state_init(struct sandtrap_context *ctx);
-void sandtrap_regs_save(struct sandtrap_context *ctx,
-			const struct pt_regs *regs);
-bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs);
 u32 sandtrap_state_save(struct sandtrap_context *ctx, u32 what);
 int sandtrap_state_load(struct sandtrap_context *ctx, u32 what);
 int sandtrap_state_load_fresh(struct sandtrap_context *ctx);
 u32 sandtrap_direct_state_save(struct sandtrap_context *ctx, u32 what);
 int sandtrap_direct_state_load(struct sandtrap_context *ctx, u32 what);
-void sandtrap_segments_swap(struct sandtrap_segments *from,
+void sandtrap_segments_load(const struct sandtrap_segments *from,
 			    const struct sandtrap_segments *to);
+void sandtrap_segments_swap_by_msr(struct sandtrap_segments *from,
+				   const struct sandtrap_segments *to);
 
 /* ring.c */
 void sandtrap_ring_init(struct sandtrap_ring *ring);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * state.c - registers, segment bases and FPU state of a context
+ * state.c - segment bases and FPU state of a context
  *
  * All but what makes a new context runs on the context's thread, stopped. What
  * comes from the shared pages is copied once, and checked on the copy, the way
@@ -19,13 +19,8 @@
 #include <asm/segment.h>
 
 #include "compat.h"
+#include "regs.h"
 #include "sandtrap_internal.h"
-
-/* The flags that user mode may set: ptrace's FLAG_MASK, and ID, which it forgot. */
-#define USER_FLAGS \
-	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | \
-	 X86_EFLAGS_SF | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | \
-	 X86_EFLAGS_RF | X86_EFLAGS_AC | X86_EFLAGS_NT | X86_EFLAGS_ID)
 
 /* The leaf that tells of each feature (SDM vol. 1, 13.2). Its name changed in 6.15. */
 #define CPUID_XSTATE 0xd
@@ -47,11 +42,6 @@ static struct {
 	u32 offset;
 	u32 size;
 } fpu_components[64];
-
-/* ptrace's layout, in which the page and the kernel's stack have the registers. */
-static_assert(sizeof(struct pt_regs) == offsetof(struct sandtrap_regs, fs_base));
-static_assert(offsetof(struct pt_regs, orig_ax) == offsetof(struct sandtrap_regs, orig_rax));
-static_assert(offsetof(struct pt_regs, ss) == offsetof(struct sandtrap_regs, ss));
 
 /* Tasks begin with the same features. Those they add are not transferred. */
 void sandtrap_fpu_setup(void)
@@ -102,38 +92,6 @@ void sandtrap_state_init(struct sandtrap_context *ctx)
 	if (cpu_feature_enabled(X86_FEATURE_XSAVE))
 		memcpy(fpu_area(ctx) + XSAVE_HEADER_OFFSET, &features,
 		       sizeof(features));
-}
-
-void sandtrap_regs_save(struct sandtrap_context *ctx,
-			const struct pt_regs *regs)
-{
-	struct sandtrap_regs *r = &ctx->page->regs;
-
-	*(struct pt_regs *)r = *regs;
-	r->orig_rax = -1;
-	r->cs = __USER_CS;
-	r->ss = __USER_DS;
-}
-
-/* False: these registers cannot be run, and @regs is as it was. */
-bool sandtrap_regs_load(struct sandtrap_context *ctx, struct pt_regs *regs)
-{
-	const struct sandtrap_regs *r = &ctx->page->regs;
-	unsigned long ip = READ_ONCE(r->rip);
-
-	if (ip >= TASK_SIZE_MAX)
-		return false;
-	*regs = *(const struct pt_regs *)r;
-	/* From here on it is the copy that is looked at. */
-	barrier();
-	regs->ip = ip;
-	/* Nothing of what this thread ran before stays. */
-	regs->flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF |
-		      (regs->flags & USER_FLAGS);
-	sandtrap_set_user_selectors(regs);
-	/* Never a system call to restart, whatever ax looks like. */
-	regs->orig_ax = -1;
-	return true;
 }
 
 /* segment bases */
@@ -310,24 +268,18 @@ static void load_selectors(const struct sandtrap_segments *from,
 		load_gs_index(to->gs);
 }
 
-/* In one piece: nothing may look for the kernel's own base in between. */
-static unsigned long exchange_user_gsbase(unsigned long new)
+/* The slow ways of sandtrap_segments_swap(): interrupts are off. */
+void sandtrap_segments_load(const struct sandtrap_segments *from,
+			    const struct sandtrap_segments *to)
 {
-	unsigned long old;
-
-	asm volatile("swapgs\n\t"
-		     "rdgsbase %0\n\t"
-		     "wrgsbase %1\n\t"
-		     "swapgs"
-		     : "=&r"(old)
-		     : "r"(new)
-		     : "memory");
-	return old;
+	load_selectors(from, to);
+	/* Loading one may have changed the base. */
+	sandtrap_exchange_gsbase(to->gs_base);
 }
 
 /* Of the bases the task knows only those that the CPU cannot tell. */
-static void swap_bases_by_msr(struct sandtrap_segments *from,
-			      const struct sandtrap_segments *to)
+void sandtrap_segments_swap_by_msr(struct sandtrap_segments *from,
+				   const struct sandtrap_segments *to)
 {
 	struct thread_struct *t = &current->thread;
 
@@ -344,29 +296,6 @@ static void swap_bases_by_msr(struct sandtrap_segments *from,
 		wrmsrq(MSR_FS_BASE, to->fs_base);
 	if (to->gs <= 3)
 		wrmsrq(MSR_KERNEL_GS_BASE, to->gs_base);
-}
-
-/* Exchanges what the CPU holds. Interrupts are off. */
-void sandtrap_segments_swap(struct sandtrap_segments *from,
-			    const struct sandtrap_segments *to)
-{
-	savesegment(ds, from->ds);
-	savesegment(es, from->es);
-	savesegment(fs, from->fs);
-	savesegment(gs, from->gs);
-	if (!static_cpu_has(X86_FEATURE_FSGSBASE)) {
-		swap_bases_by_msr(from, to);
-		return;
-	}
-	from->fs_base = rdfsbase();
-	from->gs_base = exchange_user_gsbase(to->gs_base);
-	if (unlikely(from->ds | from->es | from->fs | from->gs |
-		     to->ds | to->es | to->fs | to->gs)) {
-		load_selectors(from, to);
-		/* Loading one may have changed the base. */
-		exchange_user_gsbase(to->gs_base);
-	}
-	wrfsbase(to->fs_base);
 }
 
 u32 sandtrap_direct_state_save(struct sandtrap_context *ctx, u32 what)

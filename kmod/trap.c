@@ -36,6 +36,7 @@
 #include <asm/trap_pf.h>
 
 #include "compat.h"
+#include "regs.h"
 #include "sandtrap_internal.h"
 #include "trace.h"
 
@@ -63,7 +64,8 @@ void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags)
 	struct sandtrap_context_page *page = ctx->page;
 	u32 seq = ctx->seq + 1;
 
-	trace_sandtrap_exit(ctx->id, seq, event);
+	if (trace_sandtrap_exit_enabled())
+		trace_sandtrap_exit(ctx->id, seq, event);
 	page->event = event;
 	page->event_flags = flags;
 	page->cpu = raw_smp_processor_id();
@@ -96,7 +98,7 @@ static void publish_error(struct sandtrap_context *ctx, int error)
 static u32 leave(struct sandtrap_thread *thr, const struct pt_regs *regs)
 {
 	thr->trapped.in_program = false;
-	sandtrap_regs_save(thr->ctx, regs);
+	sandtrap_regs_save(&thr->ctx->page->regs, regs);
 	if (unlikely(thr->save))
 		return sandtrap_state_save(thr->ctx, thr->save);
 	return 0;
@@ -281,7 +283,7 @@ static bool enter(struct sandtrap_thread *thr, struct pt_regs *regs)
 		publish_error(ctx, err);
 		return false;
 	}
-	if (unlikely(!sandtrap_regs_load(ctx, regs))) {
+	if (unlikely(!sandtrap_regs_load(&ctx->page->regs, regs))) {
 		publish_error(ctx, -EINVAL);
 		return false;
 	}

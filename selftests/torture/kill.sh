@@ -4,7 +4,8 @@
 # kill - start sandboxes and kill them at random moments: nothing may be left
 #
 # TORTURE_COUNT sandboxes run busy.c, four at a time. Of each, after a random time,
-# one process dies by SIGKILL: the sentry, or any other process of the sandbox.
+# one process dies by SIGKILL: the sentry, or any other process of the sandbox. On
+# the module about half of them run in ring mode.
 # Afterwards there is no process of a sandbox, no module reference, and no growth
 # in open files; and the module goes at once, and comes back.
 # TORTURE_SEED repeats a run. timeout: 4800
@@ -77,9 +78,10 @@ open_files()
 # one_sandbox MILLISECONDS PICK NUMBER
 one_sandbox()
 {
-	local pid victim delay family living bad=0 tries
+	local pid victim delay family living bad=0 tries mode=ring
 
-	setsid sandrun --platform="$platform" "$build/selftests/torture/busy" \
+	[ $(($1 % 2)) = 0 ] || mode=auto
+	SANDTRAP_MODE=$mode setsid sandrun --platform="$platform" "$build/selftests/torture/busy" \
 		>"$work/out.$3" 2>&1 </dev/null &
 	pid=$!
 	printf -v delay '0.%03d' "$1"

@@ -24,7 +24,7 @@ holds()
 		}
 		END {
 			without = cost["without-module"]; native = cost["native"]
-			sandtrap = cost["sandtrap"]; ptrace = cost["ptrace"]
+			sandtrap = cost["sandtrap"]; ptrace = cost["ptrace"]; direct = cost["direct"]
 			exit !('"$2"')
 		}' "$work/$kernel"
 }
@@ -60,6 +60,16 @@ one_cpu_limit()
 	esac
 }
 
+# In direct mode there is no switch of tasks: the kernel's ways in and out, twice, are
+# two thirds of it. 6.12 takes the task's concurrency id away, and gives it another.
+direct_limit()
+{
+	case $1 in
+	6.1) echo 6.1 ;;
+	*) echo 7 ;;
+	esac
+}
+
 two_cpus='native > 0 && sandtrap > 0 && sandtrap <= 6 * native'
 echo "TAP version 13"
 kernels=${KERNELS:-6.1 6.12}
@@ -80,6 +90,9 @@ for kernel in $kernels; do
 	limit=$(one_cpu_limit "$kernel")
 	test_that "one_cpu_at_most_${limit}_times_native" icount \
 		"native > 0 && sandtrap > 0 && sandtrap <= $limit * native"
+	limit=$(direct_limit "$kernel")
+	test_that "direct_at_most_${limit}_times_native" icount \
+		"direct > 0 && direct <= $limit * native"
 	test_that one_cpu_better_than_ptrace icount 'sandtrap > 0 && sandtrap < ptrace'
 	test_that two_cpus_at_most_6_times_native smp2 "$two_cpus"
 	test_that two_cpus_20_times_cheaper_than_ptrace smp2 'sandtrap > 0 && 20 * sandtrap <= ptrace'

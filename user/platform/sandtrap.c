@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,9 +27,6 @@
  * wake-up on another CPU costs on a virtual machine.
  */
 #define DEFAULT_SPIN_NS 20000
-
-/* What to do where the module can do both. */
-#define DIRECT_BY_DEFAULT false
 
 static int open_device(const char *path)
 {
@@ -172,8 +170,9 @@ static int choose_mode(struct sandtrap_platform *p, const char *mode)
 {
 	bool can = p->info.out_features & SANDTRAP_FEATURE_DIRECT_MODE;
 
+	/* The module lets nobody run a program whom fewer may look at than at a stub. */
 	if (!mode || !strcmp(mode, "auto"))
-		p->direct = can && DIRECT_BY_DEFAULT;
+		p->direct = can && prctl(PR_GET_DUMPABLE) == 1;
 	else if (!strcmp(mode, "direct"))
 		p->direct = true;
 	else if (strcmp(mode, "ring"))

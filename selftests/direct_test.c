@@ -563,6 +563,31 @@ TEST_F(direct, the_caller_keeps_its_state)
 	}
 }
 
+/* lseek() is a function call: the control words are all that lasts. */
+TEST_F(direct, a_call_of_lseek_keeps_the_control_words)
+{
+	unsigned int mxcsr = 0x7f80, mxcsr_now;
+	unsigned short fcw = 0x27f, fcw_now, sw;
+	int i;
+
+	LOAD(&self->b, &self->ctx, prog_dirty);
+	for (i = 0; i < 100; i++) {
+		/* Now and then another task has the FPU in between. */
+		if (i % 10 == 9)
+			usleep(1000);
+		asm volatile("ldmxcsr %0\n fldcw %1" : : "m"(mxcsr), "m"(fcw));
+		self->ctx.page->resume_seq = self->ctx.page->event_seq;
+		ASSERT_EQ(0, lseek(self->b.fd, self->ctx.id, SEEK_SET));
+		asm volatile("fnstcw %0\n stmxcsr %1\n fnstsw %2"
+			     : "=m"(fcw_now), "=m"(mxcsr_now), "=m"(sw));
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, self->ctx.page->event);
+		ASSERT_EQ(fcw, fcw_now);
+		ASSERT_EQ(mxcsr, mxcsr_now);
+		/* No exception, and an empty stack. */
+		ASSERT_EQ(0, sw);
+	}
+}
+
 /* Two programs that dirty everything, and one that computes, on one thread. */
 TEST_F(direct, contexts_do_not_see_each_other)
 {

@@ -335,6 +335,10 @@ struct sandtrap_run {
  * &sandtrap_context_page.event_seq differs from that number. EINVAL for another
  * whence, or for an offset that cannot be an id.
  *
+ * With SANDTRAP_CONTEXT_DIRECT it counts as a function call, which it is in C: of the
+ * caller's x87 and vector registers only the control words are as they were. With
+ * SANDTRAP_RUN all of them are.
+ *
  * It is the fastest way to run a context: there is nothing to copy, and no
  * security module, file system watch or filter of the caller wants to see
  * arguments, as they do with an ioctl, or with a read.

@@ -162,6 +162,19 @@ static __always_inline void enter_fpu(struct sandtrap_direct *d)
 	local_irq_enable();
 }
 
+/*
+ * As a function call leaves it. FLDCW would take an exception that is pending, here
+ * in the kernel; after FNINIT there is none.
+ */
+static __always_inline void call_clobbers_fpu(const struct sandtrap_direct *d)
+{
+	asm volatile("fninit\n\tfldcw %0" : : "m"(d->caller_fcw));
+	/* Code that mixes SSE with what is left of AVX would be slow. */
+	if (static_cpu_has(X86_FEATURE_AVX))
+		asm volatile("vzeroupper");
+	asm volatile("ldmxcsr %0" : : "m"(d->caller_mxcsr));
+}
+
 static __always_inline void leave_fpu(struct sandtrap_direct *d)
 {
 	struct fpu *fpu = sandtrap_current_fpu();
@@ -183,13 +196,9 @@ static __always_inline void leave_fpu(struct sandtrap_direct *d)
 		switch_fpu_return();
 	} else if (unlikely(d->keep_fpu || fpu->fpstate->xfd != d->fpu.fpstate->xfd)) {
 		static_call(sandtrap_restore_fpu)(fpu->fpstate, XFEATURE_MASK_FPSTATE);
-	} else {
-		/* No exception is pending, and no mix of SSE and AVX slow. */
-		asm volatile("fninit");
-		if (static_cpu_has(X86_FEATURE_AVX))
-			asm volatile("vzeroupper");
 	}
-	asm volatile("fldcw %1\n\tldmxcsr %0" : : "m"(d->caller_mxcsr), "m"(d->caller_fcw));
+	if (likely(!d->keep_fpu))
+		call_clobbers_fpu(d);
 	d->pkru = read_pkru();
 	write_pkru(d->caller_pkru);
 	local_irq_enable();

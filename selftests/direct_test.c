@@ -588,6 +588,39 @@ TEST_F(direct, a_call_of_lseek_keeps_the_control_words)
 	}
 }
 
+/* An x87 exception that the caller has not taken yet is not taken by the kernel. */
+TEST_F(direct, a_pending_exception_stays_pending)
+{
+	unsigned short fcw = 0x37f & ~0x4, sw; /* divide by zero */
+	int i;
+
+	LOAD(&self->b, &self->ctx, prog_dirty);
+	for (i = 0; i < 20; i++) {
+		struct sandtrap_run arg = {
+			.size = sizeof(arg), .id = self->ctx.id,
+			.seq = self->ctx.page->event_seq,
+		};
+		long ret, nr = i % 2 ? SYS_ioctl : SYS_lseek;
+		long second = i % 2 ? (long)SANDTRAP_RUN : self->ctx.id;
+		long third = i % 2 ? (long)&arg : SEEK_SET;
+
+		self->ctx.page->resume_seq = arg.seq;
+		/* Nothing between the division and the end may wait for the FPU. */
+		asm volatile("fninit\n fldcw %2\n fld1\n fldz\n fdivrp\n"
+			     "syscall\n"
+			     "fnstsw %1\n fninit"
+			     : "=a"(ret), "=m"(sw)
+			     : "m"(fcw), "a"(nr), "D"(self->b.fd), "S"(second), "d"(third)
+			     : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
+			       "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+			       "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, self->ctx.page->event);
+		/* lseek() may lose it, as function calls do. */
+		ASSERT_EQ(i % 2 ? 0x84 : 0, sw & 0x84);
+	}
+}
+
 /* Two programs that dirty everything, and one that computes, on one thread. */
 TEST_F(direct, contexts_do_not_see_each_other)
 {

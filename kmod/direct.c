@@ -332,7 +332,7 @@ static __always_inline long enter_in_call(struct sandtrap_context *ctx)
  * program: see the list of hazards.
  */
 static __always_inline bool caller_fits(const struct sandtrap_context *ctx,
-			struct mm_struct *mm)
+					struct mm_struct *mm)
 {
 	return current->signal == ctx->inst->owner &&
 	       !in_compat_syscall() && !sandtrap_has_rseq() &&

@@ -103,10 +103,7 @@ one_sandbox()
 	return 1
 }
 
-command -v sandrun >/dev/null || {
-	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
-	exit 4
-}
+need_sandrun
 sandrun=$(realpath "$(command -v sandrun)")
 echo "TAP version 13"
 echo "# $count sandboxes on the $platform platform, seed $seed"

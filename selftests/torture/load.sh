@@ -25,8 +25,7 @@ natives=()
 sandboxes=()
 
 if [ ! -e "$module/refcnt" ] || [ "$(id -u)" != 0 ]; then
-	echo "1..0 # SKIP this machine has no /dev/sandtrap that can be removed: run it by 'make torture'"
-	exit 4
+	skip_all "this machine has no /dev/sandtrap that can be removed: run it by 'make torture'"
 fi
 
 stop_all()

@@ -21,14 +21,8 @@ work=$(mktemp -d)
 pids=()
 trap '[ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
 
-command -v sandrun >/dev/null || {
-	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
-	exit 4
-}
-sandrun --list-platforms | grep -q "^$platform	usable" || {
-	echo "1..0 # SKIP this machine lacks what the $platform platform needs"
-	exit 4
-}
+need_sandrun
+need_platform "$platform"
 echo "TAP version 13"
 echo "# $sandboxes sandboxes on the $platform platform"
 mkfifo "$work/gate"

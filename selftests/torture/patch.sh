@@ -35,14 +35,8 @@ run()
 	result "$status" "$name"
 }
 
-command -v sandrun >/dev/null || {
-	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
-	exit 4
-}
-sandrun --list-platforms | grep -q "^systrap	usable" || {
-	echo "1..0 # SKIP this machine lacks what the systrap platform needs"
-	exit 4
-}
+need_sandrun
+need_platform systrap
 
 echo "TAP version 13"
 run natively "$short"

@@ -52,23 +52,17 @@ attack()
 	result $? "$1.no_process_is_left"
 }
 
-command -v sandrun >/dev/null || {
-	echo "1..0 # SKIP no sandrun on PATH: run it by 'make torture'"
-	exit 4
-}
+need_sandrun
 echo "TAP version 13"
 echo "# $actions jumps and writes a platform, seed $seed"
 platforms=${PLATFORM:-sandtrap systrap ptrace}
 [ -z "${SANDTRAP_PLATFORMS:-}" ] || platforms=$SANDTRAP_PLATFORMS
 for platform in $platforms; do
-	sandrun --list-platforms | grep -q "^$platform	usable" || {
+	usable "$platform" || {
 		echo "# $platform is not usable here"
 		continue
 	}
 	attack "$platform"
 done
-[ "$tests" != 0 ] || {
-	echo "1..0 # SKIP this machine lacks what every platform needs"
-	exit 4
-}
+[ "$tests" != 0 ] || skip_all "this machine lacks what every platform needs"
 finish

@@ -13,16 +13,14 @@
 #include <asm/desc.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
-#include <asm/fsgsbase.h>
 #include <asm/pkru.h>
-#include <asm/processor-flags.h>
 #include <asm/segment.h>
 
 #include "compat.h"
 #include "regs.h"
 #include "sandtrap_internal.h"
 
-/* The leaf that tells of each feature (SDM vol. 1, 13.2). Its name changed in 6.15. */
+/* The leaf that tells of each feature (SDM vol. 1, 13.2). Kernels differ in its name. */
 #define CPUID_XSTATE 0xd
 
 /* asm/fpu/types.h does not name them without the prefix. */

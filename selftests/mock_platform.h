@@ -134,14 +134,14 @@ static inline void end_task(struct task *t)
 }
 
 static inline int64_t map_at(struct task *t, uint64_t addr, uint64_t len, int prot, int flags,
-		      struct file *f)
+			     struct file *f)
 {
 	return mm_map_file(t, addr, len, prot, flags | MAP_FIXED, f, 0);
 }
 
 /* A system call of the task. */
 static inline long call(struct task *t, int nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
-		 uint64_t e)
+			uint64_t e)
 {
 	const uint64_t args[6] = { a, b, c, d, e, 0 };
 

@@ -45,7 +45,7 @@ _Static_assert(offsetof(struct sigcontext, rip) -
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* Labels of sysmsg.S. */
-extern const char sysmsg_call[] HIDDEN, sysmsg_call_slow[] HIDDEN, sysmsg_call_tail[] HIDDEN,
+extern const char sysmsg_text[] HIDDEN, sysmsg_call[] HIDDEN, sysmsg_call_slow[] HIDDEN, sysmsg_call_tail[] HIDDEN,
 	sysmsg_call_end[] HIDDEN, sysmsg_make_frame[] HIDDEN, sysmsg_init[] HIDDEN;
 
 HIDDEN void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc);
@@ -89,6 +89,13 @@ static inline void futex(uint32_t *word, long op, long value)
 		     : "rcx", "r11", "memory");
 }
 
+static inline void sched_yield(void)
+{
+	long ret;
+
+	asm volatile("syscall" : "=a"(ret) : "a"(__NR_sched_yield) : "rcx", "r11", "memory");
+}
+
 /* ---- waiting for the sentry ---- */
 
 static inline uint32_t whose_turn(struct sysmsg_thread_context *tc)
@@ -122,6 +129,25 @@ static void wait_for_sentry(struct sysmsg_thread_context *tc, uint32_t told, uns
 	sleep_for_sentry(tc, told);
 }
 
+/*
+ * Has the server work here and now: its operations would interrupt any other CPU that
+ * this thread spins on. The sentry says when they are done, and wakes the server
+ * itself if it takes long.
+ */
+static void make_room_for_server(struct sysmsg_thread_context *tc)
+{
+	const struct sysmsg_ops *ops = (const void *)(sysmsg_text + SYSMSG_OPS);
+	const uint64_t start = __builtin_ia32_rdtsc();
+
+	futex((uint32_t *)&ops->seq, FUTEX_WAKE, 1);
+	do {
+		sched_yield();
+		if (whose_turn(tc) != SYSMSG_CONTEXT_OPS)
+			return;
+	} while (__builtin_ia32_rdtsc() - start < __atomic_load_n(&tc->spin, __ATOMIC_RELAXED));
+	sleep_for_sentry(tc, SYSMSG_CONTEXT_OPS);
+}
+
 /* Tells the sentry, and returns when it is the stub's turn again. */
 static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state, uint32_t frame,
 			uint32_t hints)
@@ -145,6 +171,8 @@ static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state, uint32
 		factor = SYSMSG_SPIN_WAKEUP_FACTOR;
 	}
 	wait_for_sentry(tc, state, factor);
+	if (whose_turn(tc) == SYSMSG_CONTEXT_OPS)
+		make_room_for_server(tc);
 }
 
 static void load_bases(struct sysmsg_thread_context *tc, uint32_t resume)

@@ -102,7 +102,8 @@
 #define SYSMSG_CONTEXT_SYSCALL_TRAP 3 /* by a call; no signal frame */
 #define SYSMSG_CONTEXT_SYSCALL_CAN_BE_PATCHED 4 /* trapped, but need not */
 #define SYSMSG_CONTEXT_READY 5 /* a new thread, or a call got a frame */
-#define SYSMSG_CONTEXT_DEAD 6 /* written by the sentry alone */
+#define SYSMSG_CONTEXT_DEAD 6 /* written by the sentry alone, as the next */
+#define SYSMSG_CONTEXT_OPS 7 /* the stub is to make room for the server */
 
 /*
  * A side that sleeps has to be woken, on another CPU perhaps, which takes so much

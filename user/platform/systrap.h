@@ -428,6 +428,15 @@ int systrap_flush(struct platform_address_space *as, struct platform_context *ct
 int systrap_flush_locked(struct systrap_space *s);
 
 /**
+ * systrap_flush_before_run() - as address_space_flush(), on the thread's CPU if it spins
+ * @ctx: context of the calling thread
+ * @t: its thread, claimed
+ *
+ * Return: as address_space_flush().
+ */
+int systrap_flush_before_run(struct systrap_context *ctx, struct systrap_thread *t);
+
+/**
  * systrap_run_ops() - have the server carry out what is in its list
  * @s: address space; caller holds ops_lock
  * @count: number of operations
@@ -559,6 +568,27 @@ int systrap_resume(struct systrap_context *ctx, struct systrap_thread *t);
  * Return: 0 or -ECHILD.
  */
 int systrap_wait_ready(struct systrap_thread *t);
+
+/* CPU that the caller is on. */
+unsigned int systrap_this_cpu(void);
+
+/* CPU that a stub's thread is on, so far as it tells: any number. */
+unsigned int systrap_stub_cpu(const struct systrap_thread *t);
+
+/**
+ * systrap_spins_elsewhere() - does a thread spin, on another CPU of the platform's?
+ * @ctx: its context
+ * @t: thread, claimed; it is the sentry's turn
+ */
+bool systrap_spins_elsewhere(const struct systrap_context *ctx, const struct systrap_thread *t);
+
+/**
+ * systrap_make_room() - have a spinning thread wake the server, and make room for it
+ * @t: thread, claimed; it is the sentry's turn, and stays so
+ *
+ * Return: false if the thread sleeps, and will not do it.
+ */
+bool systrap_make_room(struct systrap_thread *t);
 
 /**
  * systrap_make_frame() - see that a thread has a signal frame

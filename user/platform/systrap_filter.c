@@ -73,6 +73,7 @@ static const struct platform_seccomp_rule server_rules[] = {
 	RULE0(__NR_mprotect),
 	RULE(__NR_futex, futex_wait),
 	RULE(__NR_futex, futex_wake),
+	RULE0(__NR_sched_yield),
 	RULE(__NR_write, write_ack),
 	RULE(__NR_clone, clone_thread),
 	RULE(__NR_clone, clone_process),
@@ -90,6 +91,7 @@ static const struct platform_seccomp_rule server_rules[] = {
 static const struct platform_seccomp_rule thread_rules[] = {
 	RULE(__NR_futex, futex_wait),
 	RULE(__NR_futex, futex_wake),
+	RULE0(__NR_sched_yield),
 	RULE0(__NR_rt_sigreturn),
 };
 
@@ -164,6 +166,7 @@ static const struct platform_seccomp_rule sentry_rules[] = {
 	/* The hot path: without conditions, so that the kernel remembers it. */
 	RULE0(__NR_futex),
 	RULE0(__NR_read),
+	RULE0(__NR_preadv2),
 	RULE0(__NR_write),
 	RULE0(__NR_waitid),
 	RULE(__NR_kill, kill_stub),

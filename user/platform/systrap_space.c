@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "systrap.h"
@@ -24,6 +25,12 @@ static struct systrap_space *to_space(struct platform_address_space *as)
 
 /* ---- the server ---- */
 
+/* Larger than any errno, however often: the reaper's word. */
+static int result_of(uint64_t ack)
+{
+	return ack > 4095 ? -ECHILD : 1 - (int)ack;
+}
+
 static int read_ack(struct systrap_space *s)
 {
 	uint64_t ack;
@@ -32,19 +39,58 @@ static int read_ack(struct systrap_space *s)
 		if (errno != EINTR)
 			return -errno;
 	}
-	/* Larger than any errno, however often: the reaper's word. */
-	return ack > 4095 ? -ECHILD : 1 - (int)ack;
+	return result_of(ack);
+}
+
+/* Without sleep. Is there one? Then @result is set. */
+static bool poll_ack(struct systrap_space *s, int *result)
+{
+	const uint32_t ticks = to_systrap(s->base.platform)->spin_ticks;
+	const uint64_t start = __builtin_ia32_rdtsc();
+	uint64_t ack;
+	struct iovec iov = { &ack, sizeof(ack) };
+
+	do {
+		if (preadv2(s->ack_fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(ack)) {
+			*result = result_of(ack);
+			return true;
+		}
+	} while (__builtin_ia32_rdtsc() - start < ticks);
+	return false;
+}
+
+static void post_ops(struct systrap_space *s, unsigned int count)
+{
+	s->ops->count = count;
+	/* Pairs with the server's load of it. */
+	__atomic_store_n(&s->ops->seq, s->ops->seq + 1, __ATOMIC_RELEASE);
+}
+
+static int wake_server(struct systrap_space *s)
+{
+	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
+	return read_ack(s);
 }
 
 int systrap_run_ops(struct systrap_space *s, unsigned int count)
 {
 	if (atomic_load(&s->dead))
 		return -ECHILD;
-	s->ops->count = count;
-	/* Pairs with the server's load of it. */
-	__atomic_store_n(&s->ops->seq, s->ops->seq + 1, __ATOMIC_RELEASE);
-	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
-	return read_ack(s);
+	post_ops(s, count);
+	return wake_server(s);
+}
+
+/* The stub's thread is to wake the server. If it does not, so much for that. */
+static int run_ops_beside(struct systrap_space *s, struct systrap_thread *t, unsigned int count)
+{
+	int result;
+
+	if (atomic_load(&s->dead))
+		return -ECHILD;
+	post_ops(s, count);
+	if (systrap_make_room(t) && poll_ack(s, &result))
+		return result;
+	return wake_server(s);
 }
 
 /* The lock keeps its id from becoming another process's. */
@@ -59,21 +105,18 @@ static void place_server(struct systrap_space *s, const cpu_set_t *where)
 }
 
 /*
- * The caller sleeps while the server works, and to wake it on another CPU takes
- * longer than its work does.
+ * Whoever wakes the server has nothing else to do meanwhile, and to wake it on
+ * another CPU takes longer than its work does.
  */
-static void bring_server(struct systrap_space *s)
+static void bring_server(struct systrap_space *s, unsigned int cpu)
 {
-	cpu_set_t here;
-	unsigned int cpu;
+	cpu_set_t where;
 
-	__builtin_ia32_rdtscp(&cpu);
-	cpu &= SYSTRAP_TSC_AUX_CPU;
 	if (cpu == s->server_cpu)
 		return;
-	CPU_ZERO(&here);
-	CPU_SET(cpu, &here);
-	place_server(s, &here);
+	CPU_ZERO(&where);
+	CPU_SET(cpu, &where);
+	place_server(s, &where);
 	s->server_cpu = cpu;
 }
 
@@ -130,7 +173,7 @@ static void unmap_program(struct systrap_space *s)
 		from = vdso->end;
 	}
 	s->ops->ops[nr++] = (struct sysmsg_op){ __NR_munmap, { from, end - from } };
-	bring_server(s);
+	bring_server(s, systrap_this_cpu());
 	systrap_run_ops(s, nr);
 	send_server_away(s);
 }
@@ -150,7 +193,8 @@ void systrap_address_space_release(struct platform_address_space *base)
 
 /* ---- the list ---- */
 
-int systrap_flush_locked(struct systrap_space *s)
+/* @t: thread that spins on another CPU, or NULL */
+static int flush(struct systrap_space *s, struct systrap_thread *t)
 {
 	struct systrap_platform *p = to_systrap(s->base.platform);
 	const unsigned int count = atomic_load(&s->nr_ops);
@@ -158,12 +202,22 @@ int systrap_flush_locked(struct systrap_space *s)
 
 	if (!count)
 		return 0;
-	bring_server(s);
-	err = systrap_run_ops(s, count);
+	if (t) {
+		bring_server(s, systrap_stub_cpu(t));
+		err = run_ops_beside(s, t, count);
+	} else {
+		bring_server(s, systrap_this_cpu());
+		err = systrap_run_ops(s, count);
+	}
 	atomic_fetch_add_explicit(&p->memory_ops, count, memory_order_relaxed);
 	atomic_fetch_add_explicit(&p->memory_batches, 1, memory_order_relaxed);
 	finish_ops(s);
 	return err;
+}
+
+int systrap_flush_locked(struct systrap_space *s)
+{
+	return flush(s, NULL);
 }
 
 /* Under the lock. An operation without a context is not deferred. */
@@ -267,6 +321,17 @@ int systrap_flush(struct platform_address_space *base, struct platform_context *
 
 	pthread_mutex_lock(&s->ops_lock);
 	err = systrap_flush_locked(s);
+	pthread_mutex_unlock(&s->ops_lock);
+	return err;
+}
+
+int systrap_flush_before_run(struct systrap_context *ctx, struct systrap_thread *t)
+{
+	struct systrap_space *s = t->space;
+	int err;
+
+	pthread_mutex_lock(&s->ops_lock);
+	err = flush(s, systrap_spins_elsewhere(ctx, t) ? t : NULL);
 	pthread_mutex_unlock(&s->ops_lock);
 	return err;
 }

@@ -160,9 +160,22 @@ static bool hand_over_at(struct systrap_context *ctx, struct systrap_thread *t, 
 	return woken;
 }
 
+unsigned int systrap_this_cpu(void)
+{
+	unsigned int cpu;
+
+	__builtin_ia32_rdtscp(&cpu);
+	return cpu & SYSTRAP_TSC_AUX_CPU;
+}
+
+unsigned int systrap_stub_cpu(const struct systrap_thread *t)
+{
+	return __atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & SYSTRAP_TSC_AUX_CPU;
+}
+
 static bool is_at(const struct systrap_thread *t, unsigned int cpu)
 {
-	return cpu == (__atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & SYSTRAP_TSC_AUX_CPU);
+	return cpu == systrap_stub_cpu(t);
 }
 
 static bool hand_over_away(struct systrap_context *ctx, struct systrap_thread *t, unsigned int cpu)
@@ -282,6 +295,28 @@ int systrap_check_frame(struct systrap_thread *t)
 	}
 	systrap_space_kill(t->space);
 	return -ECHILD;
+}
+
+/* ---- making room for the server ---- */
+
+static bool stub_sleeps(const struct systrap_thread *t)
+{
+	return __atomic_load_n(&t->tc->stub_sleeps, __ATOMIC_RELAXED);
+}
+
+bool systrap_spins_elsewhere(const struct systrap_context *ctx, const struct systrap_thread *t)
+{
+	const unsigned int cpu = systrap_stub_cpu(t);
+
+	return ctx->pace.spin && !stub_sleeps(t) && cpu != systrap_this_cpu() &&
+	       CPU_ISSET(cpu, &platform_of(ctx)->cpus);
+}
+
+bool systrap_make_room(struct systrap_thread *t)
+{
+	/* Full barrier, as in give_turn(). */
+	__atomic_exchange_n(&t->tc->state, SYSMSG_CONTEXT_OPS, __ATOMIC_SEQ_CST);
+	return !stub_sleeps(t);
 }
 
 /* ---- from outside ---- */

@@ -230,19 +230,16 @@ static void resume_sleeping(struct systrap_context *ctx, struct systrap_thread *
 /* Where spinning is possible at all. */
 static void resume_paced(struct systrap_context *ctx, struct systrap_thread *t)
 {
-	bool first = pace_begin(&ctx->pace);
 	unsigned int cpu;
 	uint64_t start = __builtin_ia32_rdtscp(&cpu);
 
+	pace_begin(&ctx->pace);
 	cpu &= SYSTRAP_TSC_AUX_CPU;
 	if (ctx->pace.spin && may_spin(platform_of(ctx))) {
 		resume_spinning(ctx, t, cpu, start);
 		return;
 	}
-	if (first)
-		hand_over_here(ctx, t, cpu);
-	else
-		hand_over(ctx, t, 0);
+	hand_over_here(ctx, t, cpu);
 	resume_sleeping(ctx, t);
 	pace_end(&ctx->pace, __builtin_ia32_rdtsc() - start, false);
 }

@@ -11,8 +11,8 @@
  * What a hostile program can do with it:
  *
  *  - Jump to any byte of it, with any registers. Its thread's seccomp filter lets
- *    it sleep, wake sleepers, and return from signals, which it may do; any other
- *    system call is an event for the sentry. It has no descriptors.
+ *    it sleep, wake sleepers, yield, and return from signals, which it may do; any
+ *    other system call is an event for the sentry. It has no descriptors.
  *  - Change the course of another stub thread through its stacks or its
  *    sysmsg_thread_context. That thread is its own as well: see above.
  *  - Change the course of the server: it has no stack and reads nothing but what

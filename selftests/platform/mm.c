@@ -151,6 +151,39 @@ TEST_F(mm, permissions_change)
 	EXPECT_OK(b, prog_write, BENCH_FREE + 2 * BENCH_PAGE);
 }
 
+PROGRAM(prog_syscall_write, "1: syscall\n movq %rdx, (%rbx)\n jmp 1b");
+
+/*
+ * Mappings change before nearly every way back to the program, so often that a
+ * platform which hurries when it pays does. The next instruction tells whether they
+ * have.
+ */
+TEST_F(mm, rights_taken_and_given_in_turns)
+{
+	const int rounds = bench_scale(3000, 300);
+	struct bench *b = &self->b;
+	int i;
+
+	access_start(b, prog_syscall_write, prog_syscall_write_end, BENCH_FREE);
+	for (i = 0; i < rounds; i++) {
+		ASSERT_EQ(0, bench_run(b));
+		ASSERT_EQ(PLATFORM_SYSCALL, b->ev.kind) TH_LOG("round %d", i);
+		ASSERT_EQ(0, address_space_map_file(b->as, b->ctx, BENCH_FREE, b->fd,
+						    BENCH_SPARE_OFFSET, BENCH_PAGE, PROT_READ,
+						    false));
+		b->regs->rdx = i;
+		ASSERT_EQ(0, bench_run(b));
+		ASSERT_EQ(PLATFORM_SIGNAL, b->ev.kind) TH_LOG("round %d", i);
+		ASSERT_EQ(BENCH_FREE, (uint64_t)b->ev.info.si_addr);
+		ASSERT_EQ(0, address_space_map_file(b->as, b->ctx, BENCH_FREE, b->fd,
+						    BENCH_SPARE_OFFSET, BENCH_PAGE,
+						    PROT_READ | PROT_WRITE, false));
+	}
+	ASSERT_EQ(0, bench_run(b));
+	EXPECT_EQ(PLATFORM_SYSCALL, b->ev.kind);
+	EXPECT_EQ(rounds - 1, *(int *)b->spare);
+}
+
 TEST_F(mm, permissions_of_holes_do_not_change)
 {
 	struct bench *b = &self->b;

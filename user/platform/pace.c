@@ -47,11 +47,10 @@ static void end_trial(struct pace *c, bool better)
 	c->epochs = c->period;
 }
 
-bool pace_begin(struct pace *c)
+void pace_begin(struct pace *c)
 {
 	if (!c->period)
 		begin_first(c);
-	return c->left == EPOCH;
 }
 
 void pace_end(struct pace *c, uint64_t ticks, bool missed)

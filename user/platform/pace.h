@@ -41,10 +41,8 @@ struct pace {
 /**
  * pace_begin() - about to wait
  * @c: pace
- *
- * Return: true at the beginning of an epoch.
  */
-bool pace_begin(struct pace *c);
+void pace_begin(struct pace *c);
 
 /**
  * pace_end() - waited

@@ -40,13 +40,15 @@
  * batches, from a page that only the sentry can write. It shares the descriptor
  * table of the sentry (CLONE_FILES), so that it can map files by their number;
  * stub threads have a table of their own, which is empty. The acknowledgement
- * is a write to an eventfd: nothing that a program can do looks like it.
+ * is a write to an eventfd: nothing that a program can do looks like it. A stub
+ * thread that spins on another CPU makes room there for the server, or each change of
+ * its address space would interrupt it.
  *
  * Threat model. The program controls all registers of its threads, all memory it
  * can write, and that includes the shared areas and stacks of the stub threads of
  * its process. It can jump into the stub code. Therefore:
- *  - stub threads have no descriptors, and a filter that allows futex(2) and
- *    rt_sigreturn(2) alone, both only from the stub code;
+ *  - stub threads have no descriptors, and a filter that allows futex(2),
+ *    sched_yield(2) and rt_sigreturn(2) alone, only from the stub code;
  *  - the sentry reads each value in a shared area once, and checks what it uses:
  *    states, offsets of frames. Registers, signal numbers and FPU state mean
  *    nothing to it beyond what the program may do to itself anyway;

@@ -10,8 +10,8 @@
  * Spinning on one CPU for a thread that would run on the same is worse than sleep,
  * and the scheduler, which sees two threads that wake each other, puts them
  * together. So a thread found on the own CPU is sent away before spinning for it. And
- * one that is to be waited for asleep is brought here, for to wake it on another CPU
- * takes ten times as long.
+ * one that is to be waited for asleep is brought here whenever it is elsewhere, for to
+ * wake it on another CPU takes ten times as long.
  */
 #include <errno.h>
 #include <limits.h>

@@ -134,7 +134,7 @@ static void wait_for_sentry(struct sysmsg_thread_context *tc, uint32_t told, uns
  * this thread spins on. The sentry says when they are done, and wakes the server
  * itself if it takes long.
  */
-static void make_room_for_server(struct sysmsg_thread_context *tc)
+static void make_room_for_server(struct sysmsg_thread_context *tc, uint32_t told)
 {
 	const struct sysmsg_ops *ops = (const void *)(sysmsg_text + SYSMSG_OPS);
 	const uint64_t start = __builtin_ia32_rdtsc();
@@ -142,10 +142,15 @@ static void make_room_for_server(struct sysmsg_thread_context *tc)
 	futex((uint32_t *)&ops->seq, FUTEX_WAKE, 1);
 	do {
 		sched_yield();
-		if (whose_turn(tc) != SYSMSG_CONTEXT_OPS)
+		if (whose_turn(tc) != told)
 			return;
 	} while (__builtin_ia32_rdtsc() - start < __atomic_load_n(&tc->spin, __ATOMIC_RELAXED));
-	sleep_for_sentry(tc, SYSMSG_CONTEXT_OPS);
+	sleep_for_sentry(tc, told);
+}
+
+static inline bool is_ops(uint32_t state)
+{
+	return state == SYSMSG_CONTEXT_OPS_OF(0) || state == SYSMSG_CONTEXT_OPS_OF(1);
 }
 
 /* Tells the sentry, and returns when it is the stub's turn again. */
@@ -171,8 +176,8 @@ static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state, uint32
 		factor = SYSMSG_SPIN_WAKEUP_FACTOR;
 	}
 	wait_for_sentry(tc, state, factor);
-	if (whose_turn(tc) == SYSMSG_CONTEXT_OPS)
-		make_room_for_server(tc);
+	while (is_ops(state = whose_turn(tc)))
+		make_room_for_server(tc, state);
 }
 
 static void load_bases(struct sysmsg_thread_context *tc, uint32_t resume)

@@ -103,7 +103,9 @@
 #define SYSMSG_CONTEXT_SYSCALL_CAN_BE_PATCHED 4 /* trapped, but need not */
 #define SYSMSG_CONTEXT_READY 5 /* a new thread, or a call got a frame */
 #define SYSMSG_CONTEXT_DEAD 6 /* written by the sentry alone, as the next */
-#define SYSMSG_CONTEXT_OPS 7 /* the stub is to make room for the server */
+/* The stub is to make room for the server; 7 and 8 by turns, so that it sees each. */
+#define SYSMSG_CONTEXT_OPS 7
+#define SYSMSG_CONTEXT_OPS_OF(seq) (SYSMSG_CONTEXT_OPS + ((seq) & 1))
 
 /*
  * A side that sleeps has to be woken, on another CPU perhaps, which takes so much

@@ -430,13 +430,13 @@ int systrap_flush(struct platform_address_space *as, struct platform_context *ct
 int systrap_flush_locked(struct systrap_space *s);
 
 /**
- * systrap_flush_before_run() - as address_space_flush(), on the thread's CPU if it spins
+ * systrap_flush_beside() - as address_space_flush(), on the thread's CPU if it spins
  * @ctx: context of the calling thread
  * @t: its thread, claimed
  *
  * Return: as address_space_flush().
  */
-int systrap_flush_before_run(struct systrap_context *ctx, struct systrap_thread *t);
+int systrap_flush_beside(struct systrap_context *ctx, struct systrap_thread *t);
 
 /**
  * systrap_run_ops() - have the server carry out what is in its list

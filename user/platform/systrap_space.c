@@ -314,24 +314,32 @@ int systrap_protect(struct platform_address_space *as, struct platform_context *
 	return add_plain(to_space(as), &op, ctx);
 }
 
-int systrap_flush(struct platform_address_space *base, struct platform_context *ctx)
-{
-	struct systrap_space *s = to_space(base);
-	int err;
 
-	pthread_mutex_lock(&s->ops_lock);
-	err = systrap_flush_locked(s);
-	pthread_mutex_unlock(&s->ops_lock);
-	return err;
-}
-
-int systrap_flush_before_run(struct systrap_context *ctx, struct systrap_thread *t)
+int systrap_flush_beside(struct systrap_context *ctx, struct systrap_thread *t)
 {
 	struct systrap_space *s = t->space;
 	int err;
 
 	pthread_mutex_lock(&s->ops_lock);
 	err = flush(s, systrap_spins_elsewhere(ctx, t) ? t : NULL);
+	pthread_mutex_unlock(&s->ops_lock);
+	return err;
+}
+
+int systrap_flush(struct platform_address_space *base, struct platform_context *base_ctx)
+{
+	struct systrap_context *ctx = (struct systrap_context *)base_ctx;
+	struct systrap_space *s = to_space(base);
+	struct systrap_thread *t = ctx ? systrap_thread_claim(ctx, s) : NULL;
+	int err;
+
+	if (t) {
+		err = systrap_flush_beside(ctx, t);
+		systrap_thread_unclaim(t);
+		return err;
+	}
+	pthread_mutex_lock(&s->ops_lock);
+	err = systrap_flush_locked(s);
 	pthread_mutex_unlock(&s->ops_lock);
 	return err;
 }

@@ -312,7 +312,8 @@ bool systrap_spins_elsewhere(const struct systrap_context *ctx, const struct sys
 bool systrap_make_room(struct systrap_thread *t)
 {
 	/* Full barrier, as in give_turn(). */
-	__atomic_exchange_n(&t->tc->state, SYSMSG_CONTEXT_OPS, __ATOMIC_SEQ_CST);
+	__atomic_exchange_n(&t->tc->state, SYSMSG_CONTEXT_OPS_OF(t->space->ops->seq),
+			    __ATOMIC_SEQ_CST);
 	return !stub_sleeps(t);
 }
 

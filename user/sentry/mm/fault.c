@@ -139,8 +139,5 @@ int mm_handle_fault(struct task *t, uint64_t addr, uint32_t access)
 	mm->last_fault = addr;
 out:
 	pthread_mutex_unlock(&mm->lock);
-	if (!err)
-		atomic_fetch_add_explicit(&mm->kernel->fault_count, 1,
-					  memory_order_relaxed);
 	return err;
 }

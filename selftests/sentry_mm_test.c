@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sentry/fs.h"
@@ -536,19 +537,62 @@ TEST_F(mm, pinned_memory_survives_unmapping)
 	mm_remove_task(p->t->mm);
 }
 
-TEST_F(mm, a_freed_page_reads_as_zero_when_it_comes_back)
+/* Runs of random lengths, scribbled on here and there, freed in parts and any order. */
+TEST_F(mm, freed_pages_read_as_zero_when_they_come_back)
+{
+	enum { RUNS = 40, ROUNDS = 4000, PAGES_MAX = 600 };
+	struct memory_file *mf = self->kernel->memory_file;
+	struct { uint64_t off, pages; } runs[RUNS] = { 0 };
+	unsigned int i, n, bad = 0;
+	uint64_t *words, page;
+
+	for (i = 0; i < ROUNDS && !bad; i++) {
+		n = rnd(self, RUNS);
+		if (runs[n].off) {
+			/* The last page goes last. */
+			memory_file_unref(mf, runs[n].off, (runs[n].pages - 1) * PAGE_SIZE);
+			memory_file_unref(mf, runs[n].off + (runs[n].pages - 1) * PAGE_SIZE,
+					  PAGE_SIZE);
+		}
+		runs[n].pages = 2 + rnd(self, rnd(self, 4) ? 20 : PAGES_MAX);
+		ASSERT_EQ(0, memory_file_alloc(mf, runs[n].pages * PAGE_SIZE, &runs[n].off));
+		words = memory_file_ptr(mf, runs[n].off);
+		for (page = 0; page < runs[n].pages; page += 1 + rnd(self, 4)) {
+			uint64_t *word = words + page * 512 + rnd(self, 512);
+
+			bad += *word != 0 || words[page * 512] != 0;
+			*word = words[page * 512] = i + 1;
+		}
+	}
+	EXPECT_EQ(0u, bad);
+	for (n = 0; n < RUNS; n++) {
+		if (runs[n].off)
+			memory_file_unref(mf, runs[n].off, runs[n].pages * PAGE_SIZE);
+	}
+}
+
+/* Else every first store costs what a new page of a file costs. */
+TEST_F(mm, freed_pages_are_kept_up_to_a_limit)
 {
 	struct memory_file *mf = self->kernel->memory_file;
-	uint64_t off;
-	int i, bad = 0;
+	const uint64_t small = 8ul << 20, large = 64ul << 20;
+	uint64_t off, again;
+	struct stat st;
 
-	for (i = 0; i < 20000; i++) {
-		ASSERT_EQ(0, memory_file_alloc(mf, PAGE_SIZE, &off));
-		bad += *(char *)memory_file_ptr(mf, off) != 0;
-		*(char *)memory_file_ptr(mf, off) = 1;
-		memory_file_unref(mf, off, PAGE_SIZE);
-	}
-	EXPECT_EQ(0, bad);
+	ASSERT_EQ(0, memory_file_alloc(mf, small, &off));
+	memset(memory_file_ptr(mf, off), 1, small);
+	memory_file_unref(mf, off, small);
+	ASSERT_EQ(0, memory_file_alloc(mf, small, &again));
+	EXPECT_EQ(off, again);
+	ASSERT_EQ(0, fstat(memory_file_fd(mf), &st));
+	EXPECT_LE(small, (uint64_t)st.st_blocks * 512);
+	EXPECT_EQ(0, *(char *)memory_file_ptr(mf, again + small - 1));
+	memory_file_unref(mf, again, small);
+	ASSERT_EQ(0, memory_file_alloc(mf, large, &off));
+	memset(memory_file_ptr(mf, off), 1, large);
+	memory_file_unref(mf, off, large);
+	ASSERT_EQ(0, fstat(memory_file_fd(mf), &st));
+	EXPECT_GT(small, (uint64_t)st.st_blocks * 512);
 }
 
 TEST_F(mm, a_copy_takes_no_memory_for_what_nobody_has_touched)

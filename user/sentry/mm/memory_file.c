@@ -7,9 +7,10 @@
  * touched. Every page has a reference count.
  *
  * Free space is kept in extents, in two trees: by offset for joining, by
- * length for best fit. Freed pages still hold data; they are "dirty" until a
- * hole has been punched, which is done for many at once, and are not handed
- * out before.
+ * length for best fit. Freed pages still hold data: they are "dirty". They are
+ * handed out first, zeroed, since a page that is there costs its next owner half
+ * of what a new one does. When there are too many, all are given back to the host
+ * at once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +30,9 @@
 /* With less there is no point in starting. */
 #define FILE_SIZE_MIN (64ul << 20)
 
-/* Punch holes when this much, or this many extents, are dirty. */
-#define DIRTY_BYTES_MAX (4ul << 20)
-#define DIRTY_EXTENTS_MAX 128u
+/* Punch holes when more than this much, or this many extents, are dirty. */
+#define DIRTY_BYTES_MAX (16ul << 20)
+#define DIRTY_EXTENTS_MAX 256u
 
 struct extent {
 	RB_ENTRY(extent) by_off;
@@ -56,6 +57,14 @@ RB_HEAD(len_tree, extent);
 RB_GENERATE_STATIC(off_tree, extent, by_off, extent_cmp_off)
 RB_GENERATE_STATIC(len_tree, extent, by_len, extent_cmp_len)
 
+/* Extents none of which touches another. */
+struct pool {
+	struct off_tree by_off;
+	struct len_tree by_len;
+	uint64_t bytes;
+	unsigned int count;
+};
+
 struct memory_file {
 	int fd;
 	char *base;
@@ -64,13 +73,93 @@ struct memory_file {
 	/* Protected by lock. */
 	uint32_t *refs; /* by page */
 	uint64_t top; /* never handed out from here on */
-	struct off_tree clean;
-	struct len_tree clean_by_len;
-	struct off_tree dirty;
-	uint64_t dirty_bytes;
-	unsigned int nr_dirty;
+	struct pool clean, dirty;
 	uint64_t usage;
 };
+
+static void pool_init(struct pool *p)
+{
+	RB_INIT(&p->by_off);
+	RB_INIT(&p->by_len);
+}
+
+static void pool_remove(struct pool *p, struct extent *e)
+{
+	RB_REMOVE(off_tree, &p->by_off, e);
+	RB_REMOVE(len_tree, &p->by_len, e);
+	p->bytes -= e->len;
+	p->count--;
+}
+
+static void pool_insert(struct pool *p, struct extent *e)
+{
+	RB_INSERT(off_tree, &p->by_off, e);
+	RB_INSERT(len_tree, &p->by_len, e);
+	p->bytes += e->len;
+	p->count++;
+}
+
+static void pool_destroy(struct pool *p)
+{
+	struct extent *e;
+
+	while ((e = RB_MIN(off_tree, &p->by_off))) {
+		pool_remove(p, e);
+		free(e);
+	}
+}
+
+/* Joined with the extents that it touches. */
+static void pool_add(struct pool *p, uint64_t off, uint64_t len)
+{
+	struct extent key = { .off = off };
+	struct extent *next = RB_NFIND(off_tree, &p->by_off, &key);
+	struct extent *prev = next ? RB_PREV(off_tree, &p->by_off, next) :
+				     RB_MAX(off_tree, &p->by_off);
+	struct extent *e = NULL;
+
+	if (next && off + len == next->off) {
+		e = next;
+		pool_remove(p, e);
+		len += e->len;
+	}
+	if (prev && prev->off + prev->len == off) {
+		free(e);
+		e = prev;
+		pool_remove(p, e);
+		off = e->off;
+		len += e->len;
+	}
+	if (!e)
+		e = malloc(sizeof(*e));
+	/* Without memory for the extent its space is lost, no more. */
+	if (!e)
+		return;
+	e->off = off;
+	e->len = len;
+	pool_insert(p, e);
+}
+
+/* Best fit: offset, or 0. */
+static uint64_t pool_take(struct pool *p, uint64_t len)
+{
+	struct extent key = { .len = len };
+	struct extent *e = RB_NFIND(len_tree, &p->by_len, &key);
+	uint64_t off;
+
+	if (!e)
+		return 0;
+	off = e->off;
+	pool_remove(p, e);
+	if (e->len == len) {
+		free(e);
+	} else {
+		e->off += len;
+		e->len -= len;
+		pool_insert(p, e);
+	}
+	return off;
+}
 
 /*
  * Address space is what large mappings use up, memory what pages use up: be
@@ -160,9 +249,8 @@ int memory_file_create(struct memory_file **out)
 	/* Offset 0 is never handed out. */
 	mf->top = PAGE_SIZE;
 	pthread_mutex_init(&mf->lock, NULL);
-	RB_INIT(&mf->clean);
-	RB_INIT(&mf->clean_by_len);
-	RB_INIT(&mf->dirty);
+	pool_init(&mf->clean);
+	pool_init(&mf->dirty);
 	*out = mf;
 	return 0;
 
@@ -173,20 +261,10 @@ out_free:
 	return err;
 }
 
-static void free_extents(struct off_tree *tree)
-{
-	struct extent *e;
-
-	while ((e = RB_MIN(off_tree, tree))) {
-		RB_REMOVE(off_tree, tree, e);
-		free(e);
-	}
-}
-
 void memory_file_destroy(struct memory_file *mf)
 {
-	free_extents(&mf->clean);
-	free_extents(&mf->dirty);
+	pool_destroy(&mf->clean);
+	pool_destroy(&mf->dirty);
 	munmap(mf->base, mf->size);
 	munmap(mf->refs, mf->size / PAGE_SIZE * sizeof(*mf->refs));
 	close(mf->fd);
@@ -214,105 +292,28 @@ uint64_t memory_file_usage(struct memory_file *mf)
 	return usage;
 }
 
-static void clean_remove(struct memory_file *mf, struct extent *e)
-{
-	RB_REMOVE(off_tree, &mf->clean, e);
-	RB_REMOVE(len_tree, &mf->clean_by_len, e);
-}
-
-static void clean_insert(struct memory_file *mf, struct extent *e)
-{
-	RB_INSERT(off_tree, &mf->clean, e);
-	RB_INSERT(len_tree, &mf->clean_by_len, e);
-}
-
-/* Take over @e, joined with the extents it touches. */
-static void clean_add(struct memory_file *mf, struct extent *e)
-{
-	struct extent *next = RB_NFIND(off_tree, &mf->clean, e);
-	struct extent *prev = next ? RB_PREV(off_tree, &mf->clean, next) :
-				     RB_MAX(off_tree, &mf->clean);
-
-	if (next && e->off + e->len == next->off) {
-		clean_remove(mf, next);
-		e->len += next->len;
-		free(next);
-	}
-	if (prev && prev->off + prev->len == e->off) {
-		clean_remove(mf, prev);
-		e->off = prev->off;
-		e->len += prev->len;
-		free(prev);
-	}
-	clean_insert(mf, e);
-}
-
 /* Give the dirty pages back to the host, which zeroes them. */
 static void punch_dirty(struct memory_file *mf)
 {
 	struct extent *e;
 
-	while ((e = RB_MIN(off_tree, &mf->dirty))) {
-		RB_REMOVE(off_tree, &mf->dirty, e);
+	while ((e = RB_MIN(off_tree, &mf->dirty.by_off))) {
+		pool_remove(&mf->dirty, e);
 		if (fallocate(mf->fd,
 			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      (off_t)e->off, (off_t)e->len))
 			memset(mf->base + e->off, 0, e->len);
-		clean_add(mf, e);
-	}
-	mf->dirty_bytes = 0;
-	mf->nr_dirty = 0;
-}
-
-static void dirty_add(struct memory_file *mf, uint64_t off, uint64_t len)
-{
-	struct extent key = { .off = off };
-	struct extent *next = RB_NFIND(off_tree, &mf->dirty, &key);
-	struct extent *prev = next ? RB_PREV(off_tree, &mf->dirty, next) :
-				     RB_MAX(off_tree, &mf->dirty);
-	struct extent *e;
-
-	mf->dirty_bytes += len;
-	if (prev && prev->off + prev->len == off) {
-		prev->len += len;
-	} else if (next && off + len == next->off) {
-		/* Order among the others does not change. */
-		next->off = off;
-		next->len += len;
-	} else {
-		e = malloc(sizeof(*e));
-		/* Without memory for the extent its space is lost, no more. */
-		if (!e)
-			return;
-		e->off = off;
-		e->len = len;
-		RB_INSERT(off_tree, &mf->dirty, e);
-		mf->nr_dirty++;
-	}
-	if (mf->dirty_bytes > DIRTY_BYTES_MAX ||
-	    mf->nr_dirty > DIRTY_EXTENTS_MAX)
-		punch_dirty(mf);
-}
-
-/* Best fit among the clean extents: offset, or 0. */
-static uint64_t take_clean(struct memory_file *mf, uint64_t len)
-{
-	struct extent key = { .len = len };
-	struct extent *e = RB_NFIND(len_tree, &mf->clean_by_len, &key);
-	uint64_t off;
-
-	if (!e)
-		return 0;
-	off = e->off;
-	clean_remove(mf, e);
-	if (e->len == len) {
+		pool_add(&mf->clean, e->off, e->len);
 		free(e);
-	} else {
-		e->off += len;
-		e->len -= len;
-		clean_insert(mf, e);
 	}
-	return off;
+}
+
+static void free_pages(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	pool_add(&mf->dirty, off, len);
+	if (mf->dirty.bytes > DIRTY_BYTES_MAX ||
+	    mf->dirty.count > DIRTY_EXTENTS_MAX)
+		punch_dirty(mf);
 }
 
 static uint64_t take_top(struct memory_file *mf, uint64_t len)
@@ -325,25 +326,63 @@ static uint64_t take_top(struct memory_file *mf, uint64_t len)
 	return off;
 }
 
-static uint64_t take(struct memory_file *mf, uint64_t len)
+/* @dirty: is to be zeroed. */
+static uint64_t take(struct memory_file *mf, uint64_t len, bool *dirty)
 {
-	uint64_t off = take_clean(mf, len);
+	uint64_t off = pool_take(&mf->dirty, len);
 
+	*dirty = off;
+	if (!off)
+		off = pool_take(&mf->clean, len);
 	if (!off)
 		off = take_top(mf, len);
-	if (!off && mf->nr_dirty) {
+	if (!off && mf->dirty.count) {
 		punch_dirty(mf);
-		off = take_clean(mf, len);
+		off = pool_take(&mf->clean, len);
 	}
 	return off;
+}
+
+/* The next page at or after @at, before @end, that holds data; @end if none does. */
+static uint64_t next_data(struct memory_file *mf, uint64_t at, uint64_t end)
+{
+	off_t data = lseek(mf->fd, (off_t)at, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? end : at;
+	return MIN((uint64_t)data, end);
+}
+
+static uint64_t data_end(struct memory_file *mf, uint64_t at, uint64_t end)
+{
+	off_t hole = lseek(mf->fd, (off_t)at, SEEK_HOLE);
+
+	return hole < 0 ? end : MIN((uint64_t)hole, end);
+}
+
+/* Pages that are not there stay so; a single one is going to be used. */
+static void zero(struct memory_file *mf, uint64_t off, uint64_t len)
+{
+	const uint64_t end = off + len;
+	uint64_t at = off, upto = end;
+
+	if (len > PAGE_SIZE)
+		at = next_data(mf, off, end);
+	while (at < end) {
+		if (len > PAGE_SIZE)
+			upto = data_end(mf, at, end);
+		memset(mf->base + at, 0, upto - at);
+		at = upto < end ? next_data(mf, upto, end) : end;
+	}
 }
 
 int memory_file_alloc(struct memory_file *mf, uint64_t len, uint64_t *off)
 {
 	uint64_t i, first;
+	bool dirty;
 
 	pthread_mutex_lock(&mf->lock);
-	*off = take(mf, len);
+	*off = take(mf, len, &dirty);
 	if (*off) {
 		first = *off / PAGE_SIZE;
 		for (i = 0; i < len / PAGE_SIZE; i++)
@@ -351,7 +390,11 @@ int memory_file_alloc(struct memory_file *mf, uint64_t len, uint64_t *off)
 		mf->usage += len;
 	}
 	pthread_mutex_unlock(&mf->lock);
-	return *off ? 0 : -ENOMEM;
+	if (!*off)
+		return -ENOMEM;
+	if (dirty)
+		zero(mf, *off, len);
+	return 0;
 }
 
 void memory_file_ref(struct memory_file *mf, uint64_t off, uint64_t len)
@@ -376,13 +419,13 @@ void memory_file_unref(struct memory_file *mf, uint64_t off, uint64_t len)
 			continue;
 		}
 		if (run)
-			dirty_add(mf, off + (i - run) * PAGE_SIZE,
-				  run * PAGE_SIZE);
+			free_pages(mf, off + (i - run) * PAGE_SIZE,
+				   run * PAGE_SIZE);
 		mf->usage -= run * PAGE_SIZE;
 		run = 0;
 	}
 	if (run)
-		dirty_add(mf, off + (n - run) * PAGE_SIZE, run * PAGE_SIZE);
+		free_pages(mf, off + (n - run) * PAGE_SIZE, run * PAGE_SIZE);
 	mf->usage -= run * PAGE_SIZE;
 	pthread_mutex_unlock(&mf->lock);
 }
@@ -397,23 +440,6 @@ bool memory_file_exclusive(struct memory_file *mf, uint64_t off, uint64_t len)
 		exclusive = mf->refs[first + i] == 1;
 	pthread_mutex_unlock(&mf->lock);
 	return exclusive;
-}
-
-/* The next page at or after @at, before @end, that holds data; @end if none does. */
-static uint64_t next_data(struct memory_file *mf, uint64_t at, uint64_t end)
-{
-	off_t data = lseek(mf->fd, (off_t)at, SEEK_DATA);
-
-	if (data < 0)
-		return errno == ENXIO ? end : at;
-	return MIN((uint64_t)data, end);
-}
-
-static uint64_t data_end(struct memory_file *mf, uint64_t at, uint64_t end)
-{
-	off_t hole = lseek(mf->fd, (off_t)at, SEEK_HOLE);
-
-	return hole < 0 ? end : MIN((uint64_t)hole, end);
 }
 
 void memory_file_copy(struct memory_file *mf, uint64_t to, uint64_t from,

@@ -151,7 +151,11 @@ done
 # --verbose
 bare --verbose true
 if [ -e /dev/sandtrap ]; then
-	wrote auto_takes_the_module err '^sandrun: platform sandtrap: .*/dev/sandtrap'
+	wrote auto_takes_the_module err '^sandrun: platform sandtrap \((direct|ring) mode\): .*/dev/sandtrap'
+	for mode in direct ring; do
+		bare --verbose --platform=sandtrap --sandtrap-mode=$mode true
+		wrote verbose_names_${mode}_mode err "^sandrun: platform sandtrap \\($mode mode\\): asked for$"
+	done
 else
 	wrote auto_says_why_not_the_module err \
 		'^sandrun: platform (systrap|ptrace): /dev/sandtrap: No such file or directory \(.*insmod build/kmod/.*/sandtrap.ko\)$'

@@ -179,6 +179,7 @@ static int choose_mode(struct sandtrap_platform *p, const char *mode)
 		return -EINVAL;
 	if (p->direct && !can)
 		return -EOPNOTSUPP;
+	p->base.mode = p->direct ? "direct" : "ring";
 	if (p->direct)
 		handle_faults();
 	return 0;

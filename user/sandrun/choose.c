@@ -77,6 +77,14 @@ static int create_platform(const struct platform_constructor *c,
 	return platform_new(c, &own, out);
 }
 
+static void print_taken(const struct platform *p)
+{
+	fprintf(stderr, "sandrun: platform %s", p->constructor->name);
+	if (p->mode)
+		fprintf(stderr, " (%s mode)", p->mode);
+	fputs(": ", stderr);
+}
+
 static struct platform *choose_named(const char *name,
 				     const struct platform_options *opts,
 				     bool verbose)
@@ -98,18 +106,19 @@ static struct platform *choose_named(const char *name,
 		fputc('\n', stderr);
 		return NULL;
 	}
-	if (verbose)
-		fprintf(stderr, "sandrun: platform %s: asked for\n", name);
+	if (verbose) {
+		print_taken(p);
+		fputs("asked for\n", stderr);
+	}
 	return p;
 }
 
 /* Say what was taken, and why nothing better: @reasons, "" if it is the best. */
-static void print_choice(const struct platform_constructor *c,
-			 const char *reasons)
+static void print_choice(const struct platform *p, const char *reasons)
 {
-	const char *device = c->requirements.device_path;
+	const char *device = p->constructor->requirements.device_path;
 
-	fprintf(stderr, "sandrun: platform %s: ", c->name);
+	print_taken(p);
 	if (*reasons)
 		fprintf(stderr, "%s\n", reasons);
 	else if (device)
@@ -163,7 +172,7 @@ struct platform *choose_platform(const char *name,
 	if (!p)
 		fprintf(stderr, "sandrun: no platform works here: %s\n", text);
 	else if (verbose)
-		print_choice(p->constructor, text);
+		print_choice(p, text);
 	return p;
 }
 

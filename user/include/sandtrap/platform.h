@@ -299,6 +299,7 @@ struct platform_ops {
  * struct platform - what every platform begins with
  * @ops: implementation
  * @constructor: the constructor that made it
+ * @mode: the way that it took, where it has more than one ("direct", "ring"); or NULL
  * @supports_address_space_io: address_space_copy_in() and its kin work
  * @cooperatively_schedules_address_space: reserved, always false here
  * @detects_cpu_preemption: context_switch() returns PLATFORM_PREEMPTED, and
@@ -343,6 +344,7 @@ struct platform_ops {
 struct platform {
 	const struct platform_ops *ops;
 	const struct platform_constructor *constructor;
+	const char *mode;
 	bool supports_address_space_io;
 	bool cooperatively_schedules_address_space;
 	bool detects_cpu_preemption;

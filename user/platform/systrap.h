@@ -574,15 +574,14 @@ int systrap_wait_ready(struct systrap_thread *t);
 /* CPU that the caller is on. */
 unsigned int systrap_this_cpu(void);
 
-/* CPU that a stub's thread is on, so far as it tells: any number. */
-unsigned int systrap_stub_cpu(const struct systrap_thread *t);
-
 /**
- * systrap_spins_elsewhere() - does a thread spin, on another CPU of the platform's?
+ * systrap_spins_at() - does a thread spin on another CPU than the caller's?
  * @ctx: its context
  * @t: thread, claimed; it is the sentry's turn
+ *
+ * Return: that CPU, one of the platform's; SYSTRAP_ANY_CPU: no.
  */
-bool systrap_spins_elsewhere(const struct systrap_context *ctx, const struct systrap_thread *t);
+unsigned int systrap_spins_at(const struct systrap_context *ctx, const struct systrap_thread *t);
 
 /**
  * systrap_make_room() - have a spinning thread wake the server, and make room for it

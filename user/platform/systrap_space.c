@@ -193,8 +193,8 @@ void systrap_address_space_release(struct platform_address_space *base)
 
 /* ---- the list ---- */
 
-/* @t: thread that spins on another CPU, or NULL */
-static int flush(struct systrap_space *s, struct systrap_thread *t)
+/* On the CPU where @t spins, if there is one. */
+static int flush(struct systrap_space *s, struct systrap_thread *t, unsigned int cpu)
 {
 	struct systrap_platform *p = to_systrap(s->base.platform);
 	const unsigned int count = atomic_load(&s->nr_ops);
@@ -202,8 +202,8 @@ static int flush(struct systrap_space *s, struct systrap_thread *t)
 
 	if (!count)
 		return 0;
-	if (t) {
-		bring_server(s, systrap_stub_cpu(t));
+	if (cpu != SYSTRAP_ANY_CPU) {
+		bring_server(s, cpu);
 		err = run_ops_beside(s, t, count);
 	} else {
 		bring_server(s, systrap_this_cpu());
@@ -217,7 +217,7 @@ static int flush(struct systrap_space *s, struct systrap_thread *t)
 
 int systrap_flush_locked(struct systrap_space *s)
 {
-	return flush(s, NULL);
+	return flush(s, NULL, SYSTRAP_ANY_CPU);
 }
 
 /* Under the lock. An operation without a context is not deferred. */
@@ -321,7 +321,7 @@ int systrap_flush_beside(struct systrap_context *ctx, struct systrap_thread *t)
 	int err;
 
 	pthread_mutex_lock(&s->ops_lock);
-	err = flush(s, systrap_spins_elsewhere(ctx, t) ? t : NULL);
+	err = flush(s, t, systrap_spins_at(ctx, t));
 	pthread_mutex_unlock(&s->ops_lock);
 	return err;
 }

@@ -168,14 +168,15 @@ unsigned int systrap_this_cpu(void)
 	return cpu & SYSTRAP_TSC_AUX_CPU;
 }
 
-unsigned int systrap_stub_cpu(const struct systrap_thread *t)
+/* So far as it tells: any number. */
+static unsigned int stub_cpu(const struct systrap_thread *t)
 {
 	return __atomic_load_n(&t->tc->cpu, __ATOMIC_RELAXED) & SYSTRAP_TSC_AUX_CPU;
 }
 
 static bool is_at(const struct systrap_thread *t, unsigned int cpu)
 {
-	return cpu == systrap_stub_cpu(t);
+	return cpu == stub_cpu(t);
 }
 
 static bool hand_over_away(struct systrap_context *ctx, struct systrap_thread *t, unsigned int cpu)
@@ -301,12 +302,14 @@ static bool stub_sleeps(const struct systrap_thread *t)
 	return __atomic_load_n(&t->tc->stub_sleeps, __ATOMIC_RELAXED);
 }
 
-bool systrap_spins_elsewhere(const struct systrap_context *ctx, const struct systrap_thread *t)
+unsigned int systrap_spins_at(const struct systrap_context *ctx, const struct systrap_thread *t)
 {
-	const unsigned int cpu = systrap_stub_cpu(t);
+	const unsigned int cpu = stub_cpu(t);
 
-	return ctx->pace.spin && !stub_sleeps(t) && cpu != systrap_this_cpu() &&
-	       CPU_ISSET(cpu, &platform_of(ctx)->cpus);
+	if (ctx->pace.spin && !stub_sleeps(t) && cpu != systrap_this_cpu() &&
+	    CPU_ISSET(cpu, &platform_of(ctx)->cpus))
+		return cpu;
+	return SYSTRAP_ANY_CPU;
 }
 
 bool systrap_make_room(struct systrap_thread *t)

@@ -301,7 +301,6 @@ struct platform_ops {
  * @constructor: the constructor that made it
  * @mode: the way that it took, where it has more than one ("direct", "ring"); or NULL
  * @supports_address_space_io: address_space_copy_in() and its kin work
- * @cooperatively_schedules_address_space: reserved, always false here
  * @detects_cpu_preemption: context_switch() returns PLATFORM_PREEMPTED, and
  *	platform_preempt_all_cpus() works
  * @have_global_memory_barrier: platform_global_memory_barrier() works
@@ -346,7 +345,6 @@ struct platform {
 	const struct platform_constructor *constructor;
 	const char *mode;
 	bool supports_address_space_io;
-	bool cooperatively_schedules_address_space;
 	bool detects_cpu_preemption;
 	bool have_global_memory_barrier;
 	bool owns_page_tables;

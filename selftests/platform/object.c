@@ -49,6 +49,7 @@ TEST_F(object, queries_make_sense)
 	EXPECT_EQ(0, p->max_user_address % 4096);
 	EXPECT_LT(0, p->concurrency_count);
 	EXPECT_EQ(0, p->map_unit & (p->map_unit - 1));
+	EXPECT_FALSE(p->cooperatively_schedules_address_space);
 	EXPECT_FALSE(p->owns_page_tables);
 }
 

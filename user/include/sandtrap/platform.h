@@ -16,9 +16,8 @@
  *     handle the event, put the result into the registers.
  *  4. context_release(), address_space_release(), platform_release().
  *
- * Unless a function says otherwise: it returns 0 or a negative errno, never
- * prints, never exits, keeps no pointer that it was given, and may be called
- * from any thread. Addresses and lengths are in bytes.
+ * Unless a function says otherwise: it returns 0 or a negative errno, never prints or exits,
+ * keeps no pointer it was given, may be called from any thread. Lengths are in bytes.
  */
 #ifndef _SANDTRAP_PLATFORM_H
 #define _SANDTRAP_PLATFORM_H
@@ -47,9 +46,8 @@ struct scmp_arg_cmp; /* from <seccomp.h> */
  *
  * Both pointers belong to the platform and are valid for the context's life;
  * on some platforms they are memory shared with the kernel, never with the
- * sandboxed program. The sentry may access them only on the context's own
- * thread and only outside context_switch(). Which parts are valid when, is
- * told at context_switch().
+ * sandboxed program. The sentry may access them only on the context's own thread and
+ * only outside context_switch(), which tells which parts are valid when.
  */
 struct arch_state {
 	struct user_regs_struct *regs;
@@ -299,8 +297,9 @@ struct platform_ops {
  * struct platform - what every platform begins with
  * @ops: implementation
  * @constructor: the constructor that made it
- * @mode: the way that it took, where it has more than one ("direct", "ring"); or NULL
+ * @mode: which of its ways it took ("direct", "ring"); NULL: it has but one
  * @supports_address_space_io: address_space_copy_in() and its kin work
+ * @cooperatively_schedules_address_space: reserved, always false here
  * @detects_cpu_preemption: context_switch() returns PLATFORM_PREEMPTED, and
  *	platform_preempt_all_cpus() works
  * @have_global_memory_barrier: platform_global_memory_barrier() works
@@ -345,6 +344,7 @@ struct platform {
 	const struct platform_constructor *constructor;
 	const char *mode;
 	bool supports_address_space_io;
+	bool cooperatively_schedules_address_space;
 	bool detects_cpu_preemption;
 	bool have_global_memory_barrier;
 	bool owns_page_tables;

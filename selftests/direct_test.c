@@ -36,56 +36,9 @@
 
 #define ROUNDS 20
 
-/* Counts at BOX_DATA for ever. */
-BOX_PROGRAM(prog_count, "1: incl 0x20000000\n jmp 1b");
-
-FIXTURE(direct) {
-	struct box b;
-	struct box_context ctx;
-};
-
-static int open_direct(struct box *b, struct box_context *ctx)
-{
-	int err = box_open(b);
-
-	return err ? err : box_new_context(b, b->as, SANDTRAP_CONTEXT_DIRECT, ctx);
-}
-
-FIXTURE_SETUP(direct)
-{
-	if (box_why_skip())
-		SKIP(_exit(255), "%s", box_why_skip());
-	ASSERT_EQ(0, box_open(&self->b));
-	if (!(self->b.info.out_features & SANDTRAP_FEATURE_DIRECT_MODE)) {
-		box_close(&self->b);
-		SKIP(_exit(255), "this kernel lacks what direct mode needs: see its log");
-	}
-	ASSERT_EQ(0, box_new_context(&self->b, self->b.as, SANDTRAP_CONTEXT_DIRECT,
-				     &self->ctx));
-}
-
-FIXTURE_TEARDOWN(direct)
-{
-	box_close(&self->b);
-}
+BOX_DIRECT_FIXTURE(direct)
 
 #define LOAD(b, ctx, name) box_load(b, ctx, name, name##_end - name)
-
-static uint32_t counter(struct box *b)
-{
-	return *(volatile uint32_t *)(b->file + BOX_DATA_PAGE * BOX_PAGE);
-}
-
-/* Waits until the program has counted on; false: it does not within a second. */
-static bool counts(struct box *b)
-{
-	uint32_t start = counter(b);
-	int i;
-
-	for (i = 0; i < 5000 && counter(b) == start; i++)
-		usleep(200);
-	return counter(b) != start;
-}
 
 /* ---- the call ---- */
 
@@ -116,24 +69,15 @@ TEST_F(direct, what_makes_no_sense_is_refused)
 
 /* ---- callers that do not fit ---- */
 
-static int try_run(struct box *b, struct box_context *ctx)
-{
-	struct sandtrap_run arg = {
-		.size = sizeof(arg), .id = ctx->id, .seq = ctx->page->event_seq,
-	};
-
-	return ioctl(b->fd, SANDTRAP_RUN, &arg) ? -errno : (int)ctx->page->event;
-}
-
 TEST_F(direct, not_with_restartable_sequences)
 {
 	static struct rseq area __attribute__((aligned(32)));
 
 	LOAD(&self->b, &self->ctx, box_syscall);
 	ASSERT_EQ(0, syscall(SYS_rseq, &area, sizeof(area), 0, 0x53053053));
-	EXPECT_EQ(-EPERM, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(-EPERM, box_try_run(&self->b, &self->ctx));
 	ASSERT_EQ(0, syscall(SYS_rseq, &area, sizeof(area), RSEQ_FLAG_UNREGISTER, 0x53053053));
-	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, box_try_run(&self->b, &self->ctx));
 	/* A thread that ran a program can have them again, with a sound CPU number. */
 	ASSERT_EQ(0, syscall(SYS_rseq, &area, sizeof(area), 0, 0x53053053));
 	EXPECT_GE(sysconf(_SC_NPROCESSORS_CONF), area.cpu_id);
@@ -145,9 +89,9 @@ TEST_F(direct, not_with_io_ports)
 	if (iopl(3))
 		SKIP(return, "this kernel lacks iopl() for us: run as root");
 	LOAD(&self->b, &self->ctx, box_syscall);
-	EXPECT_EQ(-EPERM, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(-EPERM, box_try_run(&self->b, &self->ctx));
 	ASSERT_EQ(0, iopl(0));
-	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, box_try_run(&self->b, &self->ctx));
 }
 
 TEST_F(direct, not_with_syscall_user_dispatch)
@@ -156,16 +100,16 @@ TEST_F(direct, not_with_syscall_user_dispatch)
 
 	LOAD(&self->b, &self->ctx, box_syscall);
 	ASSERT_EQ(0, prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector));
-	EXPECT_EQ(-EPERM, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(-EPERM, box_try_run(&self->b, &self->ctx));
 	ASSERT_EQ(0, prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0));
-	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, try_run(&self->b, &self->ctx));
+	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, box_try_run(&self->b, &self->ctx));
 }
 
 static int run_in_child(void *data)
 {
 	FIXTURE_DATA(direct) *self = data;
 
-	_exit(try_run(&self->b, &self->ctx) == -EPERM ? 0 : 1);
+	_exit(box_try_run(&self->b, &self->ctx) == -EPERM ? 0 : 1);
 }
 
 TEST_F(direct, not_in_a_process_that_shares_our_memory)
@@ -214,13 +158,13 @@ TEST_F(direct, an_endless_program_returns_for_a_signal)
 	int i;
 
 	sigaction(SIGALRM, &action, NULL);
-	LOAD(&self->b, &self->ctx, prog_count);
+	LOAD(&self->b, &self->ctx, box_count);
 	/* On a busy machine the signal may come before the program. */
-	for (i = 0; i < 20 && !counter(&self->b); i++) {
+	for (i = 0; i < 20 && !box_counter(&self->b); i++) {
 		setitimer(ITIMER_REAL, &once, NULL);
-		ASSERT_EQ(-EINTR, try_run(&self->b, &self->ctx));
+		ASSERT_EQ(-EINTR, box_try_run(&self->b, &self->ctx));
 	}
-	EXPECT_LT(0, counter(&self->b));
+	EXPECT_LT(0, box_counter(&self->b));
 	EXPECT_EQ(seq, self->ctx.page->event_seq);
 	EXPECT_LE(BOX_CODE, self->ctx.page->regs.rip);
 	/* An interrupt gets through when it goes on. */
@@ -231,16 +175,11 @@ TEST_F(direct, an_endless_program_returns_for_a_signal)
 /* A sentry in a process of its own, which runs a program that counts. */
 static pid_t fork_sentry(struct box *b, struct box_context *ctx)
 {
-	pid_t pid = fork();
+	pid_t pid = box_fork(b, ctx);
 
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* The memory is shared: its parent sees it count. */
-	if (box_open_on(b, b->mem, b->file) ||
-	    box_new_context(b, b->as, SANDTRAP_CONTEXT_DIRECT, ctx))
-		_exit(100);
-	LOAD(b, ctx, prog_count);
+	LOAD(b, ctx, box_count);
 	_exit(box_run(b, ctx));
 }
 
@@ -253,7 +192,7 @@ TEST_F(direct, kill_at_any_moment)
 		pid = fork_sentry(&self->b, &self->ctx);
 		ASSERT_LT(0, pid);
 		if (i & 1)
-			ASSERT_TRUE(counts(&self->b));
+			ASSERT_TRUE(box_counts(&self->b));
 		usleep(rand() % 3000);
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -268,16 +207,16 @@ TEST_F(direct, stop_and_continue)
 	pid_t pid;
 
 	pid = fork_sentry(&self->b, &self->ctx);
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, kill(pid, SIGSTOP));
 		ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
 		ASSERT_TRUE(WIFSTOPPED(status));
-		before = counter(&self->b);
+		before = box_counter(&self->b);
 		usleep(500);
-		EXPECT_EQ(before, counter(&self->b));
+		EXPECT_EQ(before, box_counter(&self->b));
 		ASSERT_EQ(0, kill(pid, SIGCONT));
-		ASSERT_TRUE(counts(&self->b));
+		ASSERT_TRUE(box_counts(&self->b));
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
@@ -293,7 +232,7 @@ TEST_F(direct, a_tracer_sees_the_sentry)
 	pid_t pid;
 
 	pid = fork_sentry(&self->b, &self->ctx);
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, ptrace(PTRACE_ATTACH, pid, 0, 0));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -305,7 +244,7 @@ TEST_F(direct, a_tracer_sees_the_sentry)
 		EXPECT_EQ(0, errno);
 		EXPECT_EQ(*(long *)secret, word);
 		ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, 0, 0));
-		ASSERT_TRUE(counts(&self->b));
+		ASSERT_TRUE(box_counts(&self->b));
 	}
 	/* One that looks at system calls sees the call, entered and begun again. */
 	ASSERT_EQ(0, ptrace(PTRACE_ATTACH, pid, 0, 0));
@@ -353,12 +292,12 @@ TEST_F(direct, a_cgroup_can_be_frozen)
 	write_file(path, text);
 	snprintf(path, sizeof(path), "%s/frozen/cgroup.freeze", dir);
 	for (i = 0; i < 10; i++) {
-		ASSERT_TRUE(counts(&self->b));
+		ASSERT_TRUE(box_counts(&self->b));
 		write_file(path, "1");
 		usleep(20000);
-		before = counter(&self->b);
+		before = box_counter(&self->b);
 		usleep(2000);
-		EXPECT_EQ(before, counter(&self->b));
+		EXPECT_EQ(before, box_counter(&self->b));
 		write_file(path, "0");
 	}
 	kill(pid, SIGKILL);
@@ -403,8 +342,8 @@ static void end_in(int how, struct box *b, struct box_context *ctx)
 	struct runner r = { b, ctx, 0 };
 	pthread_t thread;
 
-	LOAD(b, ctx, prog_count);
-	if (pthread_create(&thread, NULL, single_runner, &r) || !counts(b))
+	LOAD(b, ctx, box_count);
+	if (pthread_create(&thread, NULL, single_runner, &r) || !box_counts(b))
 		_exit(100);
 	switch (how) {
 	case 0:
@@ -435,7 +374,7 @@ static int status_of_end(FIXTURE_DATA(direct) *self, int how)
 
 	pid = fork();
 	if (!pid) {
-		if (open_direct(&self->b, &self->ctx))
+		if (box_open(&self->b) || box_new_direct(&self->b, &self->ctx))
 			_exit(100);
 		end_in(how, &self->b, &self->ctx);
 	}
@@ -469,9 +408,9 @@ TEST_F(direct, a_killed_stub_is_an_event)
 	pthread_t thread;
 	pid_t stub;
 
-	LOAD(&self->b, &self->ctx, prog_count);
+	LOAD(&self->b, &self->ctx, box_count);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, runner, &r));
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	ASSERT_EQ(1, box_stubs(&self->b, &stub, 1));
 	ASSERT_EQ(0, kill(stub, SIGKILL));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
@@ -488,7 +427,7 @@ TEST_F(direct, memory_can_be_looked_at_meanwhile)
 	pid_t pid;
 
 	pid = fork_sentry(&self->b, &self->ctx);
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	for (i = 0; i < 500; i++) {
 		snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[i % 5]);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -498,7 +437,7 @@ TEST_F(direct, memory_can_be_looked_at_meanwhile)
 			;
 		close(fd);
 	}
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 }
@@ -662,9 +601,9 @@ TEST_F(direct, barriers_do_not_miss_the_runner)
 	int i;
 
 	ASSERT_EQ(0, syscall(SYS_membarrier, 16 /* REGISTER_PRIVATE_EXPEDITED */, 0, 0));
-	LOAD(&self->b, &self->ctx, prog_count);
+	LOAD(&self->b, &self->ctx, box_count);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, runner, &r));
-	ASSERT_TRUE(counts(&self->b));
+	ASSERT_TRUE(box_counts(&self->b));
 	for (i = 0; i < 1000; i++)
 		ASSERT_EQ(0, syscall(SYS_membarrier, 8 /* PRIVATE_EXPEDITED */, 0, 0));
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, self->ctx.id, 0, 0));
@@ -759,11 +698,11 @@ TEST_F(direct, all_threads_run_at_once)
 	sigemptyset(&alarms);
 	sigaddset(&alarms, SIGALRM);
 	sigaction(SIGALRM, &action, NULL);
-	LOAD(&self->b, &self->ctx, prog_count);
+	LOAD(&self->b, &self->ctx, box_count);
 	for (i = 0; i < RUNNERS; i++) {
 		ASSERT_EQ(0, box_new_context(&self->b, self->b.as, SANDTRAP_CONTEXT_DIRECT,
 					     &ctx[i]));
-		LOAD(&self->b, &ctx[i], prog_count);
+		LOAD(&self->b, &ctx[i], box_count);
 		r[i] = (struct runner){ &self->b, &ctx[i], 0 };
 	}
 	for (j = 0; j < ROUNDS; j++) {
@@ -772,7 +711,7 @@ TEST_F(direct, all_threads_run_at_once)
 			ASSERT_EQ(0, pthread_create(&threads[i], NULL, runner, &r[i]));
 		pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
 		setitimer(ITIMER_REAL, &often, NULL);
-		ASSERT_EQ(-EINTR, try_run(&self->b, &self->ctx));
+		ASSERT_EQ(-EINTR, box_try_run(&self->b, &self->ctx));
 		setitimer(ITIMER_REAL, &never, NULL);
 		for (i = 0; i < RUNNERS; i++) {
 			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, ctx[i].id, 0, 0));

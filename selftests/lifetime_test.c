@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup_util.h"
 #include "kselftest_harness.h"
 #include "sandtrap_util.h"
 
@@ -489,69 +490,6 @@ TEST_F(lifetime, a_forked_child_holds_nothing_it_could_use)
 }
 
 /* control groups */
-
-struct cgroup {
-	char mount[32];
-	char dir[64];
-};
-
-static int cgroup_write(const char *dir, const char *file, const char *text)
-{
-	char path[128];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-/* The number behind @key in a file of the group; -1 if there is none. */
-static long cgroup_read(const struct cgroup *cg, const char *file, const char *key)
-{
-	char path[128], line[128];
-	size_t len = strlen(key);
-	long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", cg->dir, file);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, key, len))
-			value = atol(line + len);
-	}
-	if (f)
-		fclose(f);
-	return value;
-}
-
-/* A group below the root of a private mount. 0 or -errno. */
-static int cgroup_make(struct cgroup *cg, const char *controller)
-{
-	strcpy(cg->mount, "/tmp/sandtrap-cg-XXXXXX");
-	if (!mkdtemp(cg->mount))
-		return -errno;
-	snprintf(cg->dir, sizeof(cg->dir), "%s/sandtrap", cg->mount);
-	if (unshare(CLONE_NEWNS) ||
-	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("none", cg->mount, "cgroup2", 0, NULL))
-		return -errno;
-	if (controller && cgroup_write(cg->mount, "cgroup.subtree_control", controller))
-		return -ENOENT;
-	return mkdir(cg->dir, 0700) && errno != EEXIST ? -errno : 0;
-}
-
-/* Who is in it goes back first. */
-static void cgroup_remove(struct cgroup *cg)
-{
-	rmdir(cg->dir);
-	umount2(cg->mount, MNT_DETACH);
-	rmdir(cg->mount);
-}
 
 static void fill_with_contexts(struct box *b, int n)
 {

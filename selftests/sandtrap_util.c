@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -165,6 +166,11 @@ int box_new_context(struct box *b, int as, uint32_t flags,
 	return ctx->page == MAP_FAILED ? -errno : 0;
 }
 
+int box_new_direct(struct box *b, struct box_context *ctx)
+{
+	return box_new_context(b, b->as, SANDTRAP_CONTEXT_DIRECT, ctx);
+}
+
 /* memory */
 
 static int mem_op(int as, struct sandtrap_mem_op *op)
@@ -262,6 +268,17 @@ int box_run(struct box *b, struct box_context *ctx)
 	return box_run_flags(b, ctx, 0);
 }
 
+int box_try_run(struct box *b, struct box_context *ctx)
+{
+	struct sandtrap_run arg = {
+		.size = sizeof(arg),
+		.id = ctx->id,
+		.seq = ctx->page->event_seq,
+	};
+
+	return ioctl(b->fd, SANDTRAP_RUN, &arg) ? -errno : (int)ctx->page->event;
+}
+
 int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms)
 {
 	struct sandtrap_wait arg = {
@@ -274,7 +291,34 @@ int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms)
 	return ioctl(b->fd, SANDTRAP_WAIT, &arg) ? -errno : 0;
 }
 
+uint32_t box_counter(struct box *b)
+{
+	return *(volatile uint32_t *)(b->file + BOX_DATA_PAGE * BOX_PAGE);
+}
+
+bool box_counts(struct box *b)
+{
+	uint32_t start = box_counter(b);
+	int i;
+
+	for (i = 0; i < 5000 && box_counter(b) == start; i++)
+		usleep(200);
+	return box_counter(b) != start;
+}
+
 /* processes */
+
+pid_t box_fork(struct box *b, struct box_context *ctx)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (box_open_on(b, b->mem, b->file) || box_new_direct(b, ctx))
+		_exit(100);
+	return 0;
+}
 
 int box_stubs(struct box *b, pid_t *pids, int max)
 {
@@ -337,6 +381,7 @@ int box_module_refs(void)
 
 BOX_PROGRAM(box_syscall, "1: syscall\n jmp 1b");
 BOX_PROGRAM(box_jump, "jmp *%rbx");
+BOX_PROGRAM(box_count, "1: incl 0x20000000\n jmp 1b");
 
 /* Copies all registers to memory and changes every one of them. */
 BOX_PROGRAM(box_registers,

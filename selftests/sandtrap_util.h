@@ -78,6 +78,8 @@ void box_load(struct box *b, struct box_context *ctx,
 /* Answers the last event and waits for the next: its code, or -errno. */
 int box_run(struct box *b, struct box_context *ctx);
 int box_run_flags(struct box *b, struct box_context *ctx, uint32_t flags);
+/* A single call: -EINTR is returned as well. */
+int box_try_run(struct box *b, struct box_context *ctx);
 
 /*
  * Contexts that box_open() makes run directly if SANDTRAP_MODE is "direct". This
@@ -85,6 +87,16 @@ int box_run_flags(struct box *b, struct box_context *ctx, uint32_t flags);
  */
 bool box_is_direct(void);
 void box_fit_for_direct(void);
+
+/* One more context, which runs directly whatever the mode is. 0 or -errno. */
+int box_new_direct(struct box *b, struct box_context *ctx);
+
+/* fork(). In the child @b is its own, on the same memory, with @ctx; it dies with us. */
+pid_t box_fork(struct box *b, struct box_context *ctx);
+
+/* How far box_count is. box_counts(): that it gets any further within a second. */
+uint32_t box_counter(struct box *b);
+bool box_counts(struct box *b);
 
 /* Waits for an event later than @seq until @ms from now: 0 or -errno. */
 int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms);
@@ -111,11 +123,12 @@ uint64_t box_now_ns(void);
 
 /*
  * Programs: system calls for ever; a jump to rbx; one that copies all registers
- * to BOX_DATA, and changes them.
+ * to BOX_DATA, and changes them; one that counts at BOX_DATA for ever.
  */
 extern const unsigned char box_syscall[], box_syscall_end[];
 extern const unsigned char box_jump[], box_jump_end[];
 extern const unsigned char box_registers[], box_registers_end[];
+extern const unsigned char box_count[], box_count_end[];
 
 /* The fixture that most test programs are. */
 #define BOX_FIXTURE(name) \
@@ -125,6 +138,26 @@ extern const unsigned char box_registers[], box_registers_end[];
 		if (box_why_skip()) \
 			SKIP(_exit(255), "%s", box_why_skip()); \
 		ASSERT_EQ(0, box_open(&self->b)); \
+	} \
+	FIXTURE_TEARDOWN(name) \
+	{ \
+		box_close(&self->b); \
+	}
+
+/* The same with a context that runs directly whatever the mode is. */
+#define BOX_DIRECT_FIXTURE(name) \
+	FIXTURE(name) { struct box b; struct box_context ctx; }; \
+	FIXTURE_SETUP(name) \
+	{ \
+		if (box_why_skip()) \
+			SKIP(_exit(255), "%s", box_why_skip()); \
+		ASSERT_EQ(0, box_open(&self->b)); \
+		if (!(self->b.info.out_features & SANDTRAP_FEATURE_DIRECT_MODE)) { \
+			box_close(&self->b); \
+			SKIP(_exit(255), \
+			     "this kernel lacks what direct mode needs: see its log"); \
+		} \
+		ASSERT_EQ(0, box_new_direct(&self->b, &self->ctx)); \
 	} \
 	FIXTURE_TEARDOWN(name) \
 	{ \

@@ -128,8 +128,9 @@ static __always_inline void unwear(struct sandtrap_direct *d, struct mm_struct *
 {
 	task_lock(current);
 	local_irq_disable();
-	sandtrap_segments_swap(&d->segments, &d->caller_segments);
 	swap_mm(d->mm, own);
+	/* Not before: what the caller has loaded may be of its mm's LDT. */
+	sandtrap_segments_swap(&d->segments, &d->caller_segments);
 	WRITE_ONCE(d->runner, NULL);
 	local_irq_enable();
 	sandtrap_mm_disown(d->mm);

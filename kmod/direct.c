@@ -49,9 +49,9 @@
  *    any task has it. If the program is permitted a feature that needs more
  *    room (AMX), the kernel replaces the state, and we take over what it made.
  *  - PKRU and fs, gs, ds, es: swapped.
- *  - Debug registers: those that a debugger set for the caller stay, and watch the same
- *    addresses of the program; a hit is a SIGTRAP for the caller, who leaves first. Single
- *    steps are a flag in the caller's registers, which are not the program's.
+ *  - Debug registers: those that a debugger set for the caller stay in the CPU, which
+ *    compares the program's addresses with them; a hit there is nobody's. perf counts
+ *    it. Single steps are a flag in the caller's registers, not the program's.
  *  - TIF_NOTSC, TIF_NOCPUID, SSBD, the spectre mode: the caller's hold for the program.
  *    So CPUID does not fault in this mode, unless the caller wants it for itself.
  *  - Speculation: program and sentry share a task. switch_mm_irqs_off() sees the mm
@@ -73,6 +73,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
+#include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xstate.h>
 #include <asm/pkru.h>
@@ -530,6 +531,17 @@ int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
 	sandtrap_regs_save(&ctx->page->regs, regs);
 	sandtrap_save_fault(&ctx->page->fault, info);
 	leave_with(ctx, regs, SANDTRAP_EVENT_FAULT, 0);
+	return 0;
+}
+
+/*
+ * No program has debug registers: they are the caller's, for addresses of its own. What
+ * ptrace shows of them is as if the program had not been there.
+ */
+int sandtrap_direct_breakpoint(struct kernel_siginfo *info, struct task_struct *task,
+			       int handler)
+{
+	current->thread.virtual_dr6 &= ~DR_TRAP_BITS;
 	return 0;
 }
 

@@ -77,6 +77,13 @@ static __always_inline bool may_wait(const struct kernel_siginfo *info)
 					      info->si_code == BUS_MCEERR_AO));
 }
 
+static __always_inline void *direct_fault_handler(const struct kernel_siginfo *info)
+{
+	if (info->si_signo == SIGTRAP && info->si_code == TRAP_HWBKPT)
+		return sandtrap_direct_breakpoint;
+	return may_wait(info) ? sandtrap_direct_fault : sandtrap_direct_fault_later;
+}
+
 static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
 				 struct ftrace_ops *ops,
 				 struct ftrace_regs *fregs)
@@ -92,8 +99,7 @@ static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
 	    info->si_signo == SIGKILL)
 		return;
 	if (t->direct)
-		redirect(fregs, may_wait(info) ? sandtrap_direct_fault :
-						 sandtrap_direct_fault_later);
+		redirect(fregs, direct_fault_handler(info));
 	else if (may_wait(info))
 		redirect(fregs, sandtrap_trap_fault);
 }

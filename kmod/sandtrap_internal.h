@@ -441,6 +441,8 @@ void sandtrap_direct_kick_all(struct sandtrap_space *space);
 bool sandtrap_direct_syscall(struct pt_regs *regs);
 int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
 			  int handler);
+int sandtrap_direct_breakpoint(struct kernel_siginfo *info, struct task_struct *task,
+			       int handler);
 int sandtrap_direct_fault_later(struct kernel_siginfo *info,
 				struct task_struct *task, int handler);
 void sandtrap_direct_signal(struct pt_regs *regs);

@@ -51,7 +51,8 @@
  *  - PKRU and fs, gs, ds, es: swapped.
  *  - Debug registers: those that a debugger set for the caller stay in the CPU, which
  *    compares the program's addresses with them; a hit there is nobody's. perf counts
- *    it. Single steps are a flag in the caller's registers, not the program's.
+ *    it. Single steps are a flag in the caller's registers, not the program's: one
+ *    step is over the whole call.
  *  - TIF_NOTSC, TIF_NOCPUID, SSBD, the spectre mode: the caller's hold for the program.
  *    So CPUID does not fault in this mode, unless the caller wants it for itself.
  *  - Speculation: program and sentry share a task. switch_mm_irqs_off() sees the mm
@@ -308,8 +309,8 @@ static bool enter_now(struct sandtrap_context *ctx, struct pt_regs *regs)
 	return true;
 }
 
-/* Somebody is to see how the call ends, before the program is entered. */
-static bool call_is_watched(void)
+/* Who is to see how the call ends, before the program is entered. */
+static unsigned long call_watchers(void)
 {
 	return READ_ONCE(current_thread_info()->syscall_work) &
 	       SYSCALL_WORK_EXIT & ~SYSCALL_WORK_SYSCALL_USER_DISPATCH;
@@ -437,6 +438,7 @@ static __always_inline long begin(struct sandtrap_context *ctx, u32 seq,
 				  bool *comes)
 {
 	struct sandtrap_direct *d = &ctx->direct;
+	unsigned long watchers;
 	int err;
 
 	if (unlikely(!caller_fits(ctx, d->mm)))
@@ -455,8 +457,12 @@ static __always_inline long begin(struct sandtrap_context *ctx, u32 seq,
 	d->keep_fpu = !returns_rax || sandtrap_has_shadow_stack();
 	sandtrap_trap_current(&d->trapped);
 	*comes = true;
-	if (returns_rax && likely(!call_is_watched()))
+	watchers = call_watchers();
+	if (returns_rax && likely(!watchers))
 		return enter_in_call(ctx);
+	/* A debugger's step would end before the program, time and again. */
+	if (unlikely(watchers == SYSCALL_WORK_SYSCALL_EXIT_TRAP))
+		current->syscall_dispatch.on_dispatch = true;
 	/* The hook of signals enters; see sandtrap_direct_signal(). */
 	set_thread_flag(TIF_NOTIFY_SIGNAL);
 	return d->interrupted;

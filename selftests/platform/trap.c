@@ -258,15 +258,21 @@ TEST_F(trap, cpuid_with_prefixes)
 	EXPECT_SYSCALL(b, 1);
 }
 
-/* A #GP that only looks like CPUID's is none. */
+/*
+ * A #GP that only looks like CPUID's is none, where CPUID faults as well. Platforms that
+ * tell one from the other when they report it can be asked on any CPU.
+ */
 TEST_F(trap, other_faults_are_no_cpuid)
 {
 	struct bench *b = &self->b;
+	bool faults = b->p->cpuid_events;
 
 	BENCH_LOAD(b, prog_hlt);
 	b->code[1] = 0x0f;
 	b->code[2] = 0xa2;
+	b->p->cpuid_events = true;
 	EXPECT_FAULT(b, SIGSEGV, SI_KERNEL);
+	b->p->cpuid_events = faults;
 }
 
 PROGRAM(prog_rdtsc, "rdtsc\n shl $32, %rdx\n lea (%rdx, %rax), %rbx\n syscall\n jmp prog_rdtsc");

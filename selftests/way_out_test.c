@@ -149,7 +149,7 @@ static void hostile_registers(struct sandtrap_regs *r, unsigned int offset)
 	r->rsp = BOX_STACK_TOP;
 }
 
-TEST_F(way_out, no_offset_of_the_stub_reaches_the_host)
+TEST_F_TIMEOUT(way_out, no_offset_of_the_stub_reaches_the_host, 240)
 {
 	struct sandtrap_regs *r = &self->b.ctx.page->regs;
 	unsigned int offset, step;

@@ -47,6 +47,15 @@ long cgroup_read(const struct cgroup *cg, const char *file, const char *key)
 	return value;
 }
 
+bool cgroup_becomes(const struct cgroup *cg, const char *key, long value)
+{
+	int i;
+
+	for (i = 0; i < 10000 && cgroup_read(cg, "cgroup.events", key) != value; i++)
+		usleep(1000);
+	return i < 10000;
+}
+
 int cgroup_make(struct cgroup *cg, const char *controller)
 {
 	strcpy(cg->mount, "/tmp/sandtrap-cg-XXXXXX");

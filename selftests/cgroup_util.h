@@ -5,6 +5,8 @@
 #ifndef _SELFTESTS_CGROUP_UTIL_H
 #define _SELFTESTS_CGROUP_UTIL_H
 
+#include <stdbool.h>
+
 struct cgroup {
 	char mount[32];
 	char dir[64];
@@ -21,5 +23,8 @@ int cgroup_write(const char *dir, const char *file, const char *text);
 
 /* The number behind @key in a file of the group; -1 if there is none. */
 long cgroup_read(const struct cgroup *cg, const char *file, const char *key);
+
+/* Waits until cgroup.events says so; false: not within ten seconds. */
+bool cgroup_becomes(const struct cgroup *cg, const char *key, long value);
 
 #endif /* _SELFTESTS_CGROUP_UTIL_H */

@@ -20,17 +20,16 @@
 #include <sys/io.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup_util.h"
 #include "kselftest_harness.h"
 #include "sandtrap_util.h"
 
@@ -263,48 +262,31 @@ TEST_F(direct, a_tracer_sees_the_sentry)
 	waitpid(pid, &status, 0);
 }
 
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, text, strlen(text)) < 0)
-		errno = 0;
-	close(fd);
-}
-
 TEST_F(direct, a_cgroup_can_be_frozen)
 {
-	static const char dir[] = "/tmp/direct-cgroup";
-	char path[64], text[16];
+	struct cgroup cg;
 	uint32_t before;
 	int i, status;
+	char text[16];
 	pid_t pid;
 
-	mkdir(dir, 0700);
-	if (geteuid() || mount("none", dir, "cgroup2", 0, NULL) ||
-	    mkdir("/tmp/direct-cgroup/frozen", 0700))
+	if (geteuid() || cgroup_make(&cg, NULL))
 		SKIP(return, "this machine lacks cgroup2 for us: run as root");
 	pid = fork_sentry(&self->b, &self->ctx);
 	snprintf(text, sizeof(text), "%d", pid);
-	snprintf(path, sizeof(path), "%s/frozen/cgroup.procs", dir);
-	write_file(path, text);
-	snprintf(path, sizeof(path), "%s/frozen/cgroup.freeze", dir);
+	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", text));
 	for (i = 0; i < 10; i++) {
 		ASSERT_TRUE(box_counts(&self->b));
-		write_file(path, "1");
-		usleep(20000);
+		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "1"));
+		ASSERT_TRUE(cgroup_becomes(&cg, "frozen ", 1));
 		before = box_counter(&self->b);
 		usleep(2000);
 		EXPECT_EQ(before, box_counter(&self->b));
-		write_file(path, "0");
+		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "0"));
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
-	rmdir("/tmp/direct-cgroup/frozen");
-	umount2(dir, MNT_DETACH);
-	rmdir(dir);
+	cgroup_remove(&cg);
 }
 
 struct runner {

@@ -527,15 +527,6 @@ TEST_F(lifetime, contexts_are_charged_to_their_maker)
 	cgroup_remove(&cg);
 }
 
-static bool cgroup_is(const struct cgroup *cg, const char *key, long value)
-{
-	int i;
-
-	for (i = 0; i < SOON && cgroup_read(cg, "cgroup.events", key) != value; i++)
-		usleep(1000);
-	return i < SOON;
-}
-
 /* In a group, threads that wait in the kernel for the sentry can be frozen. */
 TEST_F(lifetime, stubs_can_be_frozen)
 {
@@ -562,7 +553,7 @@ TEST_F(lifetime, stubs_can_be_frozen)
 			usleep(rand() % 2000);
 		}
 		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "1"));
-		ASSERT_TRUE(cgroup_is(&cg, "frozen ", 1));
+		ASSERT_TRUE(cgroup_becomes(&cg, "frozen ", 1));
 		r->rax = i < 10 ? i : r->rax;
 		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
 		EXPECT_EQ(-ETIME, box_wait(&self->b, &self->b.ctx, seq, 5));

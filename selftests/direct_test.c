@@ -625,7 +625,7 @@ static void *ends(void *data)
  * The kernel gives threads ids of their own, or ids of their CPUs when there are more
  * threads than CPUs: runners have to take part in every change from one to the other.
  */
-TEST_F(direct, threads_come_and_go_around_the_runners)
+TEST_F_TIMEOUT(direct, threads_come_and_go_around_the_runners, 120)
 {
 	struct caller callers[CALLERS] = {};
 	struct box_context ctx[CALLERS];

@@ -181,6 +181,8 @@ static int with_page(struct mm_struct *mm, u64 addr, bool write,
 		return -EINTR;
 	got = sandtrap_get_page(mm, addr, write ? FOLL_WRITE : 0, &page);
 	mmap_read_unlock(mm);
+	if (got == -ENOMEM)
+		return got;
 	if (got != 1)
 		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
 

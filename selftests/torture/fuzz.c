@@ -14,7 +14,8 @@
  *
  * What a thread does depends on seed, round and thread number alone, so far as the
  * others do not come between: -r repeats one round, and -t 1 has no others. -f has an
- * allocation fail in most commands, where the kernel can do that.
+ * allocation fail in most commands, where the kernel can do that; and in every other
+ * round marks the stubs (make-it-fail) for what /sys/kernel/debug/failslab says.
  *
  * TAP on stdout. The machine's kernel log is the other half of the verdict.
  */
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -85,6 +87,39 @@ static void *edge(size_t size)
 	return p + BOX_PAGE - size;
 }
 
+/* All that stubs do may fail then, by a chance that whoever runs us has chosen. */
+static void have_stubs_fail(void)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", fuzz.box.stubs.pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		_exit(25);
+	close(fd);
+}
+
+/* What commands begin with; they make more. */
+static void first_objects(struct fuzzer *f)
+{
+	struct sandtrap_new_context new;
+	unsigned int i;
+	int as;
+
+	for (i = 1; i < SPACES / 2; i++)
+		if (!box_new_space(&fuzz.box, &as) && !box_map_areas(&fuzz.box, as))
+			fuzz.spaces[i] = as;
+	for (i = 1; i < CONTEXTS / 2; i++) {
+		memset(&new, 0, sizeof(new));
+		new.size = sizeof(new);
+		new.flags = i % 2 && board->has_direct ? SANDTRAP_CONTEXT_DIRECT : 0;
+		new.address_space = fuzz.spaces[i % (SPACES / 2)];
+		if (!ioctl(fuzz.box.fd, SANDTRAP_NEW_CONTEXT, &new))
+			fuzz_remember_context(f, &new);
+	}
+}
+
 static void prepare(unsigned int round)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -115,6 +150,9 @@ static void prepare(unsigned int round)
 		fuzz.fuzzers[i].arg = edge(sizeof(union argument));
 		fuzz.fuzzers[i].ops = edge(MAX_OPS * sizeof(*fuzz.fuzzers[i].ops));
 	}
+	if (inject && round % 2)
+		have_stubs_fail();
+	first_objects(&fuzz.fuzzers[0]);
 }
 
 static void round_process(unsigned int round)
@@ -232,6 +270,11 @@ static bool run_round(unsigned int round)
 		explain(round);
 		return false;
 	}
+	if (board->lost_fpu) {
+		printf("# a call did not leave registers alone\n");
+		explain(round);
+		return false;
+	}
 	if (board->strange) {
 		printf("# operation %u, %s, failed with an error that the header does not know: %s\n",
 		       board->strange_op, board->strange_what, strerror(board->strange));
@@ -283,8 +326,11 @@ int main(int argc, char **argv)
 		return 1;
 	printf("# seed %llu, %u rounds of %d operations, %u threads\n", (unsigned long long)seed,
 	       rounds, ROUND_OPS, fuzz.threads);
-	for (round = first_round; fine && round < first_round + rounds; round++)
+	for (round = first_round; fine && round < first_round + rounds; round++) {
 		fine = run_round(round);
+		if (round % 10 == 9)
+			printf("# %u operations so far\n", board->done);
+	}
 	printf("# %u operations, %u allocations failed\n", board->done, board->injected);
 	printf("%sok 1 fuzz.nothing_hangs_or_is_left\n", fine ? "" : "not ");
 	/* A fuzzer that is refused everything tests nothing. */

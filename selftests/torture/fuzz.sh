@@ -3,11 +3,11 @@
 #
 # fuzz - random commands on the module, see fuzz.c: nothing may hang or be left
 #
-# TORTURE_SEED repeats a run. TORTURE_OPS operations; by default 50000 where
+# TORTURE_SEED repeats a run. TORTURE_OPS operations; by default 200000 where
 # TORTURE_COUNT asks for a run at length (make torture), else few. The module can be
 # removed and inserted afterwards. The kernel's log is looked at when the machine ends.
 #
-# Runs at length only (make torture). timeout: 2400
+# Runs at length only (make torture). timeout: 10800
 
 set -u
 
@@ -16,7 +16,7 @@ seed=${TORTURE_SEED:-$(($(date +%s) % 32768))}
 build=${BUILD:-build}
 module=/sys/module/sandtrap
 operations=4000
-[ "$count" -lt 500 ] || operations=50000
+[ "$count" -lt 500 ] || operations=200000
 operations=${TORTURE_OPS:-$operations}
 
 [ -e /dev/sandtrap ] || {

@@ -6,18 +6,22 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "torture/fuzz/fuzz.h"
 
 static void fill_op(struct fuzzer *f, struct sandtrap_mem_op *op)
 {
-	static const uint64_t places[] = { BOX_CODE, BOX_DATA, BOX_STACK, BOX_FREE, 0 };
+	/* The code rather stays. */
+	static const uint64_t places[] = {
+		BOX_CODE, BOX_DATA, BOX_DATA, BOX_STACK, BOX_FREE, BOX_FREE, BOX_FREE, 0,
+	};
 	unsigned int page = pick(f, BOX_FILE_PAGES);
 
 	memset(op, 0, sizeof(*op));
 	op->op = SANDTRAP_MEM_MAP + pick(f, 2);
-	op->addr = places[pick(f, 5)] + BOX_PAGE * pick(f, 8);
+	op->addr = places[pick(f, 8)] + BOX_PAGE * pick(f, 8);
 	op->len = BOX_PAGE * (1 + pick(f, BOX_FILE_PAGES - page));
 	if (op->op == SANDTRAP_MEM_MAP) {
 		op->prot = 1 + pick(f, 7);
@@ -38,7 +42,7 @@ static uint32_t fill_ops(struct fuzzer *f, uint32_t at_least)
 	return n;
 }
 
-static void remember_context(struct fuzzer *f, const struct sandtrap_new_context *new)
+void fuzz_remember_context(struct fuzzer *f, const struct sandtrap_new_context *new)
 {
 	unsigned int slot = fuzz_free_slot(f);
 	void *page;
@@ -97,14 +101,14 @@ static void fill_new_context(struct fuzzer *f, union argument *a)
 	static const uint32_t flags[] = { 0, SANDTRAP_CONTEXT_RING, SANDTRAP_CONTEXT_DIRECT };
 
 	a->new_context.flags = flags[pick(f, board->has_direct || !pick(f, 16) ? 3 : 2)];
-	a->new_context.address_space = pick(f, 10) ? fuzz_any_space(f) : -1;
+	a->new_context.address_space = pick(f, 24) ? fuzz_any_space(f) : -1;
 	a->new_context.cookie = chance(f);
 }
 
 static void fill_bind(struct fuzzer *f, union argument *a)
 {
 	a->bind.id = fuzz.ids[fuzz_any_slot(f)];
-	a->bind.address_space = pick(f, 8) ? fuzz_any_space(f) : -1;
+	a->bind.address_space = pick(f, 32) ? fuzz_any_space(f) : -1;
 }
 
 static void fill_context(struct fuzzer *f, union argument *a)
@@ -208,15 +212,48 @@ static const struct command commands[] = {
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-void fuzz_count_event(uint32_t id)
+bool fuzz_count_event(uint32_t id)
 {
+	bool direct = false;
 	int i;
 
 	for (i = 0; i < CONTEXTS; i++) {
 		if (fuzz.ids[i] != id || !fuzz.pages[i])
 			continue;
 		board->events[*(volatile uint32_t *)&fuzz.pages[i]->event & 7]++;
-		board->direct += fuzz.direct[i];
+		direct |= fuzz.direct[i];
+	}
+	board->direct += direct;
+	return direct;
+}
+
+/* What has been released is used no more, as a rule. */
+static void forget_context(struct fuzzer *f, uint32_t id)
+{
+	int i;
+
+	if (!pick(f, 4))
+		return;
+	for (i = 0; i < CONTEXTS; i++)
+		if (fuzz.ids[i] == id)
+			fuzz.ids[i] = 0;
+}
+
+static void after_command(struct fuzzer *f, unsigned int cmd, union argument *a)
+{
+	switch (cmd) {
+	case SANDTRAP_NEW_CONTEXT:
+		fuzz_remember_context(f, &a->new_context);
+		break;
+	case SANDTRAP_NEW_ADDRESS_SPACE:
+		remember_space(f, &a->new_space);
+		break;
+	case SANDTRAP_RELEASE_CONTEXT:
+		forget_context(f, a->context.id);
+		break;
+	case SANDTRAP_RUN:
+		if (fuzz_count_event(a->run.id) && a->run.nr_ops)
+			board->direct_ops++;
 	}
 }
 
@@ -244,17 +281,25 @@ void fuzz_command(struct fuzzer *f)
 	if (!pick(f, 32))
 		fd = fuzz_any_fd(f);
 	fuzz_begin(f, c->name);
-	ret = ioctl(fd, c->cmd, pick(f, 64) ? (uintptr_t)a : fuzz_nasty(f));
+	ret = fuzz_call(true, SYS_ioctl, fd, c->cmd, pick(f, 64) ? (uintptr_t)a : fuzz_nasty(f));
 	err = fuzz_end(f, ret);
-	(err ? board->bad : board->good)[i]++;
-	if (ret)
-		return;
-	if (c->cmd == SANDTRAP_NEW_CONTEXT)
-		remember_context(f, &a->new_context);
-	else if (c->cmd == SANDTRAP_NEW_ADDRESS_SPACE)
-		remember_space(f, &a->new_space);
-	else if (c->cmd == SANDTRAP_RUN)
-		fuzz_count_event(a->run.id);
+	if (err)
+		board->bad[i][err % MAX_ERRNO]++;
+	else
+		board->good[i]++;
+	if (!ret)
+		after_command(f, c->cmd, a);
+}
+
+static void report_command(unsigned int i)
+{
+	unsigned int err;
+
+	printf("# %-17s %6u done;", commands[i].name, board->good[i]);
+	for (err = 0; err < MAX_ERRNO; err++)
+		if (board->bad[i][err])
+			printf(" %s %u", strerrorname_np(err), board->bad[i][err]);
+	printf("\n");
 }
 
 bool fuzz_report_commands(void)
@@ -263,8 +308,7 @@ bool fuzz_report_commands(void)
 	unsigned int i;
 
 	for (i = 0; i < COMMANDS; i++) {
-		printf("# %-20s %7u done, %7u refused\n", commands[i].name, board->good[i],
-		       board->bad[i]);
+		report_command(i);
 		all &= board->good[i] > 0;
 	}
 	printf("# events: %u system calls, %u faults, %u interrupts, %u deaths, %u errors;"
@@ -274,5 +318,7 @@ bool fuzz_report_commands(void)
 	       board->events[SANDTRAP_EVENT_ERROR], board->direct);
 	for (i = SANDTRAP_EVENT_SYSCALL; i <= SANDTRAP_EVENT_INTERRUPT; i++)
 		all &= board->events[i] > 0;
-	return all && (board->direct || !board->has_direct);
+	printf("# %u of them by lseek, %u after operations on memory; %u calls lost registers\n",
+	       board->direct_lseek, board->direct_ops, board->lost_fpu);
+	return all && (!board->has_direct || (board->direct_lseek && board->direct_ops));
 }

@@ -19,6 +19,7 @@
 #define CONTEXTS 24
 #define MAX_MAPPED 1500 /* contexts of a round whose pages are mapped */
 #define MAX_OPS 4
+#define MAX_ERRNO 134
 
 /* fuzz_programs: one a slot of PROGRAM_SIZE bytes; the last slots stay empty. */
 #define PROGRAM_SIZE 64
@@ -42,10 +43,13 @@ struct board {
 	_Atomic uint32_t done;
 	_Atomic uint32_t injected;
 	_Atomic uint32_t events[8];
-	_Atomic uint32_t direct; /* events of contexts that run directly */
+	_Atomic uint32_t direct; /* events of contexts that run directly, */
+	_Atomic uint32_t direct_lseek; /* by lseek, */
+	_Atomic uint32_t direct_ops; /* and after operations on memory */
+	_Atomic uint32_t lost_fpu; /* calls that changed the caller's registers */
 	_Atomic bool has_direct;
 	_Atomic uint32_t good[32]; /* by command */
-	_Atomic uint32_t bad[32];
+	_Atomic uint32_t bad[32][MAX_ERRNO]; /* by command and errno */
 	_Atomic int strange; /* an error that no command may return */
 	_Atomic uint32_t strange_op;
 	const char *_Atomic strange_what;
@@ -125,8 +129,11 @@ void fuzz_load_registers(struct fuzzer *f, struct sandtrap_context_page *page);
 
 void fuzz_command(struct fuzzer *f);
 
-/* The context @id has come to an event. */
-void fuzz_count_event(uint32_t id);
+/* The context @id has come to an event; true: it runs directly. */
+bool fuzz_count_event(uint32_t id);
+
+/* Room for @new in this process, and registers to begin with. */
+void fuzz_remember_context(struct fuzzer *f, const struct sandtrap_new_context *new);
 
 /* Shows how often each succeeded; false: one never did. */
 bool fuzz_report_commands(void);
@@ -136,6 +143,14 @@ bool fuzz_report_commands(void);
 void fuzz_other(struct fuzzer *f);
 
 /* ---- hostile.c ---- */
+
+/* ---- fpu.c ---- */
+
+/*
+ * A system call with values in registers that it has to leave alone: the control words,
+ * and with @all the x87, SSE and AVX registers. Tells the board of what is lost.
+ */
+long fuzz_call(bool all, long nr, long a, long b, long c);
 
 /* The thread that scribbles, until the round is over. */
 void *fuzz_hostile(void *data);

@@ -86,6 +86,9 @@ void fuzz_load_registers(struct fuzzer *f, struct sandtrap_context_page *page)
 {
 	volatile struct sandtrap_regs *regs = &page->regs;
 
+	/* Programs write to their own code, too. */
+	if (!pick(f, 4))
+		memcpy(fuzz.box.file, fuzz_programs, fuzz_programs_end - fuzz_programs);
 	regs->rip = BOX_CODE + PROGRAM_SIZE * pick(f, PROGRAMS);
 	regs->rsp = BOX_STACK_TOP;
 	regs->rax = pick(f, 400);
@@ -154,7 +157,7 @@ int fuzz_end(struct fuzzer *f, long ret)
 /* ---- objects ---- */
 
 /* The last of these tries may be in vain: what is not there is of interest, too. */
-#define TRIES 5
+#define TRIES 12
 
 int fuzz_any_space(struct fuzzer *f)
 {
@@ -169,7 +172,8 @@ static bool is_alive(unsigned int slot)
 {
 	struct sandtrap_context_page *page = fuzz.pages[slot];
 
-	return page && *(volatile uint32_t *)&page->event != SANDTRAP_EVENT_DEAD;
+	return page && fuzz.ids[slot] &&
+	       *(volatile uint32_t *)&page->event != SANDTRAP_EVENT_DEAD;
 }
 
 unsigned int fuzz_any_slot(struct fuzzer *f)

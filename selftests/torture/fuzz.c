@@ -42,8 +42,8 @@ struct fuzz_round fuzz = { .threads = 4 };
 struct board *board;
 
 static uint64_t seed;
-static unsigned int operations = 20000, rounds, first_round;
-static bool inject;
+static unsigned int operations = 20000, first_round;
+static bool inject, one_round;
 
 static void *fuzz_thread(void *data)
 {
@@ -294,7 +294,7 @@ static void options(int argc, char **argv)
 		case 's': seed = strtoull(optarg, NULL, 0); break;
 		case 'n': operations = strtoul(optarg, NULL, 0); break;
 		case 't': fuzz.threads = strtoul(optarg, NULL, 0); break;
-		case 'r': first_round = strtoul(optarg, NULL, 0); rounds = 1; break;
+		case 'r': first_round = strtoul(optarg, NULL, 0); one_round = true; break;
 		default: exit(2);
 		}
 	}
@@ -302,14 +302,12 @@ static void options(int argc, char **argv)
 		fprintf(stderr, "fuzz: 1 to %d threads, at least one operation\n", MAX_THREADS - 1);
 		exit(2);
 	}
-	if (!rounds)
-		rounds = (operations + ROUND_OPS - 1) / ROUND_OPS;
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int round;
-	bool fine = true, all;
+	unsigned int round = 0;
+	bool fine, all;
 
 	options(argc, argv);
 	printf("TAP version 13\n");
@@ -324,13 +322,13 @@ int main(int argc, char **argv)
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (board == MAP_FAILED || prctl(PR_SET_CHILD_SUBREAPER, 1))
 		return 1;
-	printf("# seed %llu, %u rounds of %d operations, %u threads\n", (unsigned long long)seed,
-	       rounds, ROUND_OPS, fuzz.threads);
-	for (round = first_round; fine && round < first_round + rounds; round++) {
-		fine = run_round(round);
-		if (round % 10 == 9)
+	printf("# seed %llu, rounds of up to %d operations, %u threads\n", (unsigned long long)seed,
+	       ROUND_OPS, fuzz.threads);
+	do {
+		fine = run_round(first_round + round);
+		if (++round % 10 == 0)
 			printf("# %u operations so far\n", board->done);
-	}
+	} while (fine && !one_round && board->done < operations);
 	printf("# %u operations, %u allocations failed\n", board->done, board->injected);
 	printf("%sok 1 fuzz.nothing_hangs_or_is_left\n", fine ? "" : "not ");
 	/* A fuzzer that is refused everything tests nothing. */

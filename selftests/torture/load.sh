@@ -49,11 +49,11 @@ remove()
 
 one_round()
 {
-	local bad=0
+	local bad=0 mode
 
 	sandboxes=()
-	for _ in 1 2; do
-		setsid sandrun --platform=sandtrap "$build/selftests/torture/busy" >"$out" 2>&1 </dev/null &
+	for mode in auto ring; do
+		SANDTRAP_MODE=$mode setsid sandrun --platform=sandtrap "$build/selftests/torture/busy" >"$out" 2>&1 </dev/null &
 		sandboxes+=($!)
 	done
 	for _ in $(seq 200); do

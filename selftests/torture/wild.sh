@@ -8,7 +8,7 @@
 # over that, but not the sandbox; and nothing is left. TORTURE_SEED repeats a run;
 # TORTURE_ACTIONS says how many jumps and writes.
 #
-# Runs at length only (make torture). timeout: 1800
+# Runs at length only (make torture). timeout: 5400
 
 set -u
 
@@ -24,10 +24,10 @@ actions=${TORTURE_ACTIONS:-$actions}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# attack PLATFORM: a root without the file's directory, a victim outside.
+# attack PLATFORM [MODE]: a root without the file's directory, a victim outside.
 attack()
 {
-	local status=0 pid root=$work/root
+	local status=0 pid root=$work/root name=$1${2:+-$2}
 
 	rm -rf "$root" "$work/outside"
 	mkdir -p "$root/tmp" "$work/outside"
@@ -35,21 +35,21 @@ attack()
 	sleep 1000 &
 	pid=$!
 	disown "$pid"
-	timeout -k 5 550 sandrun --platform="$1" --root "$root" /wild "$seed" "$actions" \
+	SANDTRAP_MODE=${2:-auto} timeout -k 5 1500 sandrun --platform="$1" --root "$root" /wild "$seed" "$actions" \
 		"$work/outside/file" "$pid" >"$work/out" 2>&1 </dev/null || status=$?
 	sed 's/^/# /' "$work/out" | tail -n 20
 	[ "$status" = 0 ] || echo "# exit status $status"
 	grep -q '^all done$' "$work/out"
-	result $? "$1.the_sandbox_survives"
+	result $? "$name.the_sandbox_survives"
 	[ ! -e "$work/outside/file" ]
-	result $? "$1.no_file_appears"
+	result $? "$name.no_file_appears"
 	[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sleep ]
-	result $? "$1.the_victim_lives"
+	result $? "$name.the_victim_lives"
 	kill "$pid" 2>/dev/null
 	# The sentry is reaped; a stub that it left would still run from the same file.
 	sleep 0.2
 	! pgrep -f "$root/wild|/wild $seed $actions" >/dev/null
-	result $? "$1.no_process_is_left"
+	result $? "$name.no_process_is_left"
 }
 
 need_sandrun
@@ -62,7 +62,12 @@ for platform in $platforms; do
 		echo "# $platform is not usable here"
 		continue
 	}
-	attack "$platform"
+	if [ "$platform" = sandtrap ]; then
+		attack sandtrap auto
+		attack sandtrap ring
+	else
+		attack "$platform"
+	fi
 done
 [ "$tests" != 0 ] || skip_all "this machine lacks what every platform needs"
 finish

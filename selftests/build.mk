@@ -17,13 +17,16 @@ $(BUILD)/selftests/platform_test: $(PLATFORM_PARTS)
 # A bench of that suite stands in mm_test, too.
 $(BUILD)/selftests/mm_test: $(addprefix $(OBJ)/selftests/platform/,bench.o storm.o)
 
-# The fuzzer is one program of many parts, and made of what the tests of the module
-# have in common; like them it needs the harness.
+# The fuzzer is one program of many parts. It and fault are made of what the tests of
+# the module have in common; like them they need the harness.
 FUZZ_PARTS := $(patsubst %.c,$(OBJ)/%.o,$(sort $(wildcard selftests/torture/fuzz/*.c)))
+BOX_PROGS := $(BUILD)/selftests/torture/fuzz $(BUILD)/selftests/torture/fault
 $(FUZZ_PARTS): OBJ_CFLAGS += -I selftests
-$(BUILD)/selftests/torture/fuzz: $(FUZZ_PARTS) $(TESTLIB_OBJS) $(BUILD)/libsentry.a
-$(BUILD)/selftests/torture/fuzz: PROG_CFLAGS := -I selftests
-$(BUILD)/selftests/torture/fuzz: PROG_LIBS = $(FUZZ_PARTS) $(TESTLIB_OBJS) $(WHOLE_LIB) $(LIBS)
+$(BOX_PROGS): $(TESTLIB_OBJS) $(BUILD)/libsentry.a
+$(BOX_PROGS): PROG_CFLAGS := -I selftests
+$(BOX_PROGS): PROG_LIBS = $(PARTS) $(TESTLIB_OBJS) $(WHOLE_LIB) $(LIBS)
+$(BUILD)/selftests/torture/fuzz: $(FUZZ_PARTS)
+$(BUILD)/selftests/torture/fuzz: PARTS := $(FUZZ_PARTS)
 ifeq ($(LINUX_SOURCE),)
-PROG_SRCS := $(filter-out selftests/torture/fuzz.c,$(PROG_SRCS))
+PROG_SRCS := $(filter-out selftests/torture/fuzz.c selftests/torture/fault.c,$(PROG_SRCS))
 endif

@@ -4,7 +4,7 @@
  *
  *	wild SEED ACTIONS FILE PID
  *
- * It jumps to every offset of the pages that a platform keeps at the end of the
+ * It jumps to every offset of the pages that a platform keeps in its part of the
  * address space, and to others at random, with registers that a system call there
  * would take to create FILE or to kill PID; and it writes to whatever can be
  * written there, at random, from two threads. That may cost it its process at any
@@ -90,6 +90,18 @@ static uint64_t wild_address(void)
 	return areas[i].start + chance() % areas[i].size;
 }
 
+/* Each offset of the page where a stub is, on the module and on systrap; then of others. */
+static uint64_t every_address(uint32_t i)
+{
+	const uint64_t last = areas[0].start + areas[0].size - 1;
+
+	if (i < PAGE)
+		return last - i;
+	if (i < 2 * PAGE)
+		return areas[1].start + i - PAGE;
+	return last - (i - PAGE) % areas[0].size;
+}
+
 static void creat_call(uint64_t where)
 {
 	asm volatile("push $0\n\tpush $0\n\tjmp *%0"
@@ -160,8 +172,8 @@ static void *scribbler(void *data)
 /* One life: goes on where the last one ended. Some have a thread that scribbles. */
 static void live(uint32_t actions, uint64_t seed)
 {
-	uint32_t offsets = TOP_PAGES * PAGE, n;
 	pthread_t thread;
+	uint32_t n;
 
 	catch_everything();
 	alarm(0);
@@ -174,8 +186,7 @@ static void live(uint32_t actions, uint64_t seed)
 		else if (n % 4 == 2)
 			jump(wild_address());
 		else
-			/* Each offset of the last page, and then of the others. */
-			jump(0x7fffffffefff - (n / 4 * 2 + n % 4) % offsets);
+			jump(every_address(n / 4 * 2 + n % 4));
 	}
 	_exit(0);
 }

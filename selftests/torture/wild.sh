@@ -17,9 +17,9 @@ set -u
 count=${TORTURE_COUNT:-50}
 seed=${TORTURE_SEED:-$(($(date +%s) % 32768))}
 build=${BUILD:-build}
-# All offsets of a page at length, and of all pages in the end.
+# Every other one is a jump to the next offset: all of two pages at length.
 actions=300
-[ "$count" -lt 500 ] || actions=10000
+[ "$count" -lt 500 ] || actions=20000
 actions=${TORTURE_ACTIONS:-$actions}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

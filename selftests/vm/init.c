@@ -5,9 +5,10 @@
  * Made for one run: it builds a root file system out of the machine's own (9p,
  * read-only, under a tmpfs overlay), loads the module, runs one command with
  * its output copied byte by byte to two virtio-serial ports, takes the module
- * out, in and out again, looks at the taint, writes the verdict into the control
- * directory that it shares with selftests/vm/vm, and powers off. Whatever goes
- * wrong on the way ends in a power-off too, with the reason in the verdict.
+ * out, in and out again, looks for lost memory, at lockdep and at the taint, writes
+ * the verdict into the control directory that it shares with selftests/vm/vm, and
+ * powers off. Whatever goes wrong on the way ends in a power-off too, with the
+ * reason in the verdict.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -304,18 +305,6 @@ static void set_up_network(void)
 	sethostname("sandtrap-vm", strlen("sandtrap-vm"));
 }
 
-static void write_sysctl(const char *name, const char *value)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/sys/%s", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		complain("set %s: %s", name, strerror(errno));
-	close(fd);
-}
-
 /* Finds the virtio-serial port of that name; it appears some time after its driver. */
 static int open_port(const char *name)
 {
@@ -556,6 +545,22 @@ static void scan_for_leaks(void)
 	close(fd);
 }
 
+/* Where the kernel has lockdep. It stops for good at what it reports, or cannot follow. */
+static void check_lockdep(void)
+{
+	FILE *file = fopen("/proc/lockdep_stats", "re");
+	char line[256];
+	int on = 1;
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, " debug_locks: %d", &on);
+	fclose(file);
+	if (!on)
+		complain("lockdep was turned off (see the kernel's log)");
+}
+
 static void check_taint(void)
 {
 	FILE *file = fopen("/proc/sys/kernel/tainted", "re");
@@ -584,7 +589,6 @@ int main(void)
 	module = read_line("module");
 	switch_root();
 	set_up_network();
-	write_sysctl("kernel/hung_task_timeout_secs", "60");
 	if (module && load_module(module))
 		power_off();
 	klog("running the command");
@@ -593,6 +597,7 @@ int main(void)
 	if (module)
 		check_module(module);
 	scan_for_leaks();
+	check_lockdep();
 	check_taint();
 	dprintf(verdict_fd, "status %d\n", status);
 	power_off();

@@ -67,6 +67,8 @@
 
 #include "platform/suite.h"
 
+#include "patience.h"
+
 /* ---- registry: no platform needed ---- */
 
 TEST(registry_knows_ptrace)

@@ -16,6 +16,10 @@
 #include "platform/sandtrap.h"
 #include "uapi/sandtrap.h"
 
+#ifdef TEST_HARNESS_MAIN
+#include "patience.h"
+#endif
+
 #define BOX_PAGE 4096ull
 #define BOX_FILE_PAGES 32
 #define BOX_FILE_SIZE (BOX_FILE_PAGES * BOX_PAGE)

@@ -394,7 +394,7 @@ int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg)
 		sandtrap_space_put(ctx->space);
 	ctx->space = NULL;
 	/* Whatever it was doing, it is stopped now, and has yet to begin. */
-	ctx->event = SANDTRAP_EVENT_NONE;
+	WRITE_ONCE(ctx->event, SANDTRAP_EVENT_NONE);
 	WRITE_ONCE(ctx->page->event, SANDTRAP_EVENT_NONE);
 	WRITE_ONCE(ctx->page->resume_seq, ctx->seq - 1);
 	if (space)

@@ -149,8 +149,9 @@ int sandtrap_batch_run(struct sandtrap_batch *batch,
 
 		err = not_our_signal(run_op(bop, space));
 		trace_sandtrap_mem(bop->op.op, bop->op.addr, bop->op.len, err);
+		/* An asker that is killed looks at it while we go on. */
 		if (!err)
-			batch->done++;
+			WRITE_ONCE(batch->done, batch->done + 1);
 	}
 	return err;
 }

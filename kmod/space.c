@@ -302,7 +302,7 @@ static int become_server(struct sandtrap_space *space)
 	if (!space->server) {
 		space->stub_start = start;
 		space->stub_end = end;
-		space->server = get_task_struct(current);
+		WRITE_ONCE(space->server, get_task_struct(current));
 		err = 0;
 	}
 	spin_unlock(&space->lock);
@@ -365,7 +365,7 @@ static void serve_request(struct sandtrap_space *space)
 	req = xchg(&space->req, NULL);
 	if (!req)
 		return;
-	req->error = sandtrap_batch_run(req->batch, space);
+	WRITE_ONCE(req->error, sandtrap_batch_run(req->batch, space));
 	smp_store_release(&req->done, true);
 	sandtrap_space_end_batch(space);
 	sandtrap_batch_put(req->batch);

@@ -193,7 +193,7 @@ static bool do_request(struct sandtrap_thread *thr)
 		ctx->page->event_flags |= sandtrap_state_save(ctx, req->pull);
 	batch = req->batch;
 	if (batch)
-		req->error = sandtrap_batch_run(batch, thr->space);
+		WRITE_ONCE(req->error, sandtrap_batch_run(batch, thr->space));
 	resume = req->resume && !req->error;
 	if (resume)
 		WRITE_ONCE(ctx->page->resume_seq, ctx->seq);

@@ -525,8 +525,9 @@ static int find_leaks(int fd, char *text, size_t size)
 
 /*
  * Where the kernel has kmemleak. It takes nothing for lost that is younger than
- * five seconds. A scan is long, so there is another only if the first missed
- * something: the pointer may have been in a register.
+ * five seconds, or that has changed since the scan before: the first scan finds
+ * nothing. A scan is long, so there is a third only if the second found something:
+ * the pointer may have been in a register.
  */
 static void scan_for_leaks(void)
 {
@@ -537,6 +538,7 @@ static void scan_for_leaks(void)
 		return;
 	klog("kmemleak looks for lost memory");
 	sleep(6);
+	find_leaks(fd, text, sizeof(text));
 	if (find_leaks(fd, text, sizeof(text)) > 0 && find_leaks(fd, text, sizeof(text)) > 0) {
 		for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 			klog("kmemleak: %s", line);

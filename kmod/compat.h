@@ -31,6 +31,13 @@
 #include <asm/processor.h>
 #endif
 
+/* load_gs_index() of a kernel without PARAVIRT_XXL moved in 6.3. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#include <asm/gsseg.h>
+#else
+#include <asm/special_insns.h>
+#endif
+
 /* ftrace: where a hooked function continues, and its arguments. */
 
 #ifndef ftrace_regs_set_instruction_pointer

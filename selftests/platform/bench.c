@@ -390,6 +390,13 @@ int64_t bench_now_ns(void)
 	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
+int64_t bench_patience_ns(int64_t ns)
+{
+	const char *slow = getenv("SANDTRAP_SLOW");
+
+	return slow && atoi(slow) > 1 ? ns * atoi(slow) : ns;
+}
+
 void bench_sleep_us(long us)
 {
 	const struct timespec ts = { us / 1000000, us % 1000000 * 1000 };

@@ -142,6 +142,8 @@ static inline int bench_scale(int native, int emulated)
 uint64_t bench_random(uint64_t *state);
 
 int64_t bench_now_ns(void);
+/* As long as that; SANDTRAP_SLOW times as long on a slow kernel: see patience.h. */
+int64_t bench_patience_ns(int64_t ns);
 void bench_sleep_us(long us);
 
 /*

@@ -19,7 +19,7 @@
 #define MAX_THREADS 64
 #define FORKERS 6
 #define LIVES 500
-#define DEADLINE_NS 10000000000ll
+#define DEADLINE_NS bench_patience_ns(10000000000ll)
 
 SUITE_FIXTURE(death);
 

@@ -99,7 +99,7 @@ struct interrupter {
 	atomic_llong sent_at;
 };
 
-#define DEADLINE_NS 10000000000ll
+#define DEADLINE_NS bench_patience_ns(10000000000ll)
 
 /* Until the program has done something; the interrupt comes in the end anyhow. */
 static void await_program(struct interrupter *in)

@@ -17,7 +17,7 @@
 #define HUGE_AT 0x100000000000ull
 #define GIB (1ull << 30)
 #define MAPPERS 4
-#define DEADLINE_NS 20000000000ll
+#define DEADLINE_NS bench_patience_ns(20000000000ll)
 
 SUITE_FIXTURE(map);
 

@@ -58,7 +58,7 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops,
 			       struct ftrace_regs *fregs)
 {
-	struct sandtrap_trapped *t = sandtrap_trapped(current);
+	struct sandtrap_trapped *t = sandtrap_dispatched(current);
 
 	if (t)
 		redirect(fregs, t->direct ? sandtrap_direct_syscall :

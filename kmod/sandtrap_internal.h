@@ -327,6 +327,15 @@ struct sandtrap_thread {
 	struct list_head idle;
 };
 
+/* As sandtrap_trapped(), for a task with the work bit. */
+static __always_inline struct sandtrap_trapped *
+sandtrap_dispatched(struct task_struct *task)
+{
+	unsigned long p = (unsigned long __force)task->syscall_dispatch.selector;
+
+	return (long)p < 0 ? (struct sandtrap_trapped *)p : NULL;
+}
+
 /*
  * For a task that runs or cannot run: what it is to us, or NULL. O(1), and cannot
  * be forged: user space can put only user addresses into the selector (prctl and
@@ -335,11 +344,9 @@ struct sandtrap_thread {
 static __always_inline struct sandtrap_trapped *
 sandtrap_trapped(struct task_struct *task)
 {
-	unsigned long p = (unsigned long __force)task->syscall_dispatch.selector;
+	struct sandtrap_trapped *t = sandtrap_dispatched(task);
 
-	if ((long)p >= 0 || !test_task_syscall_work(task, SYSCALL_USER_DISPATCH))
-		return NULL;
-	return (struct sandtrap_trapped *)p;
+	return t && test_task_syscall_work(task, SYSCALL_USER_DISPATCH) ? t : NULL;
 }
 
 /* The caller is trapped, and not direct. */

@@ -45,8 +45,9 @@ _Static_assert(offsetof(struct sigcontext, rip) -
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* Labels of sysmsg.S. */
-extern const char sysmsg_text[] HIDDEN, sysmsg_call[] HIDDEN, sysmsg_call_slow[] HIDDEN, sysmsg_call_tail[] HIDDEN,
-	sysmsg_call_end[] HIDDEN, sysmsg_make_frame[] HIDDEN, sysmsg_init[] HIDDEN;
+extern const char sysmsg_text[] HIDDEN, sysmsg_call[] HIDDEN, sysmsg_call_slow[] HIDDEN,
+	sysmsg_call_tail[] HIDDEN, sysmsg_call_end[] HIDDEN, sysmsg_make_frame[] HIDDEN,
+	sysmsg_init[] HIDDEN;
 
 HIDDEN void sysmsg_signal(int sig, siginfo_t *info, struct ucontext *uc);
 HIDDEN void sysmsg_called(struct sysmsg_thread_context *tc);

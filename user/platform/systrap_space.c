@@ -59,38 +59,25 @@ static bool poll_ack(struct systrap_space *s, int *result)
 	return false;
 }
 
-static void post_ops(struct systrap_space *s, unsigned int count)
+/* @t: thread that is to make room for the server, or NULL. Should it not, so much for that. */
+static int run_ops(struct systrap_space *s, struct systrap_thread *t, unsigned int count)
 {
+	int result;
+
+	if (atomic_load(&s->dead))
+		return -ECHILD;
 	s->ops->count = count;
 	/* Pairs with the server's load of it. */
 	__atomic_store_n(&s->ops->seq, s->ops->seq + 1, __ATOMIC_RELEASE);
-}
-
-static int wake_server(struct systrap_space *s)
-{
+	if (t && systrap_make_room(t) && poll_ack(s, &result))
+		return result;
 	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
 	return read_ack(s);
 }
 
 int systrap_run_ops(struct systrap_space *s, unsigned int count)
 {
-	if (atomic_load(&s->dead))
-		return -ECHILD;
-	post_ops(s, count);
-	return wake_server(s);
-}
-
-/* The stub's thread is to wake the server. If it does not, so much for that. */
-static int run_ops_beside(struct systrap_space *s, struct systrap_thread *t, unsigned int count)
-{
-	int result;
-
-	if (atomic_load(&s->dead))
-		return -ECHILD;
-	post_ops(s, count);
-	if (systrap_make_room(t) && poll_ack(s, &result))
-		return result;
-	return wake_server(s);
+	return run_ops(s, NULL, count);
 }
 
 /* The lock keeps its id from becoming another process's. */
@@ -193,7 +180,7 @@ void systrap_address_space_release(struct platform_address_space *base)
 
 /* ---- the list ---- */
 
-/* On the CPU where @t spins, if there is one. */
+/* On a CPU: the caller's, or that where @t spins. */
 static int flush(struct systrap_space *s, struct systrap_thread *t, unsigned int cpu)
 {
 	struct systrap_platform *p = to_systrap(s->base.platform);
@@ -202,13 +189,8 @@ static int flush(struct systrap_space *s, struct systrap_thread *t, unsigned int
 
 	if (!count)
 		return 0;
-	if (cpu != SYSTRAP_ANY_CPU) {
-		bring_server(s, cpu);
-		err = run_ops_beside(s, t, count);
-	} else {
-		bring_server(s, systrap_this_cpu());
-		err = systrap_run_ops(s, count);
-	}
+	bring_server(s, cpu);
+	err = run_ops(s, t, count);
 	atomic_fetch_add_explicit(&p->memory_ops, count, memory_order_relaxed);
 	atomic_fetch_add_explicit(&p->memory_batches, 1, memory_order_relaxed);
 	finish_ops(s);
@@ -217,7 +199,7 @@ static int flush(struct systrap_space *s, struct systrap_thread *t, unsigned int
 
 int systrap_flush_locked(struct systrap_space *s)
 {
-	return flush(s, NULL, SYSTRAP_ANY_CPU);
+	return flush(s, NULL, systrap_this_cpu());
 }
 
 /* Under the lock. An operation without a context is not deferred. */
@@ -318,10 +300,12 @@ int systrap_protect(struct platform_address_space *as, struct platform_context *
 int systrap_flush_beside(struct systrap_context *ctx, struct systrap_thread *t)
 {
 	struct systrap_space *s = t->space;
+	unsigned int cpu;
 	int err;
 
 	pthread_mutex_lock(&s->ops_lock);
-	err = flush(s, t, systrap_spins_at(ctx, t));
+	cpu = systrap_spins_at(ctx, t);
+	err = cpu == SYSTRAP_ANY_CPU ? systrap_flush_locked(s) : flush(s, t, cpu);
 	pthread_mutex_unlock(&s->ops_lock);
 	return err;
 }

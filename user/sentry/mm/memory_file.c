@@ -346,8 +346,11 @@ static uint64_t take(struct memory_file *mf, uint64_t len, bool *dirty)
 /* The next page at or after @at, before @end, that holds data; @end if none does. */
 static uint64_t next_data(struct memory_file *mf, uint64_t at, uint64_t end)
 {
-	off_t data = lseek(mf->fd, (off_t)at, SEEK_DATA);
+	off_t data;
 
+	if (at == end)
+		return end;
+	data = lseek(mf->fd, (off_t)at, SEEK_DATA);
 	if (data < 0)
 		return errno == ENXIO ? end : at;
 	return MIN((uint64_t)data, end);
@@ -364,15 +367,15 @@ static uint64_t data_end(struct memory_file *mf, uint64_t at, uint64_t end)
 static void zero(struct memory_file *mf, uint64_t off, uint64_t len)
 {
 	const uint64_t end = off + len;
-	uint64_t at = off, upto = end;
+	uint64_t at, upto;
 
-	if (len > PAGE_SIZE)
-		at = next_data(mf, off, end);
-	while (at < end) {
-		if (len > PAGE_SIZE)
-			upto = data_end(mf, at, end);
+	if (len == PAGE_SIZE) {
+		memset(mf->base + off, 0, len);
+		return;
+	}
+	for (at = next_data(mf, off, end); at < end; at = next_data(mf, upto, end)) {
+		upto = data_end(mf, at, end);
 		memset(mf->base + at, 0, upto - at);
-		at = upto < end ? next_data(mf, upto, end) : end;
 	}
 }
 

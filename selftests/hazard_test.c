@@ -48,6 +48,18 @@ static const struct sandtrap_fault *fault_of(const struct box_context *ctx)
 	return &ctx->page->fault;
 }
 
+/* A sentry whose program counts; see box_counts(). */
+static pid_t start_counting(struct box *b, struct box_context *ctx)
+{
+	pid_t pid = box_fork(b, ctx);
+
+	if (!pid) {
+		LOAD(b, ctx, box_count);
+		_exit(box_run(b, ctx));
+	}
+	return pid;
+}
+
 /* ---- debug registers ---- */
 
 BOX_PROGRAM(prog_count_call, "1: incl 0x20000000\n syscall\n jmp 1b");
@@ -135,11 +147,7 @@ TEST_F(hazard, breakpoints_hit_by_the_program_leave_nothing)
 	int i, status;
 	pid_t pid;
 
-	pid = box_fork(&self->b, &self->ctx);
-	if (!pid) {
-		LOAD(&self->b, &self->ctx, box_count);
-		_exit(box_run(&self->b, &self->ctx));
-	}
+	pid = start_counting(&self->b, &self->ctx);
 	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, pid, 0, 0));
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(box_counts(&self->b));
@@ -174,11 +182,7 @@ TEST_F(hazard, a_debugger_finds_the_sentry)
 	int i, status;
 	pid_t pid;
 
-	pid = box_fork(&self->b, &self->ctx);
-	if (!pid) {
-		LOAD(&self->b, &self->ctx, box_count);
-		_exit(box_run(&self->b, &self->ctx));
-	}
+	pid = start_counting(&self->b, &self->ctx);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_TRUE(box_counts(&self->b));
 		ASSERT_EQ(0, interrupt_sentry(pid, &regs));

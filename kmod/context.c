@@ -80,8 +80,8 @@ void sandtrap_context_put(struct sandtrap_context *ctx)
  * Finds a context for a command that must be alone: one that waits, or changes.
  * While it is claimed nobody can release it, so the table's reference is enough.
  */
-static struct sandtrap_context *context_claim(struct sandtrap_instance *inst,
-					      u32 id)
+static __always_inline struct sandtrap_context *
+context_claim(struct sandtrap_instance *inst, u32 id)
 {
 	struct sandtrap_context **recent = &inst->recent[id % SANDTRAP_RECENT];
 	struct sandtrap_context *ctx;
@@ -143,13 +143,6 @@ static bool context_told(struct sandtrap_context *ctx, u32 seq)
 	u32 now = READ_ONCE(ctx->seq);
 
 	return now != seq && READ_ONCE(ctx->told) == now;
-}
-
-/* Nobody will ever answer to @seq. */
-static bool context_dead(struct sandtrap_context *ctx, u32 seq)
-{
-	return READ_ONCE(ctx->seq) == seq &&
-	       READ_ONCE(ctx->event) == SANDTRAP_EVENT_DEAD;
 }
 
 /* Wakes the thread here, if there is one and it sleeps: the caller will, too. */
@@ -603,16 +596,16 @@ int sandtrap_run(struct sandtrap_instance *inst, void *arg, void __user *uarg)
 	ctx = context_claim(inst, a->id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	if (!ctx->space)
-		err = -ENOTCONN;
-	else if (context_dead(ctx, a->seq))
-		err = -ESRCH;
-	else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
+	err = sandtrap_context_check(ctx, a->seq);
+	if (err)
+		goto out;
+	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
 		return run_direct(ctx, a, uarg);
-	else if (a->nr_ops)
+	if (a->nr_ops)
 		err = run_batch(ctx, a, uarg);
 	else
 		err = run_plain(ctx, a->seq);
+out:
 	sandtrap_context_unclaim(ctx);
 	return err;
 }
@@ -627,14 +620,11 @@ long sandtrap_run_fast(struct sandtrap_instance *inst, u32 id)
 	ctx = context_claim(inst, id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
+	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
+		return sandtrap_direct_run_fast(ctx);
 	seq = READ_ONCE(ctx->page->resume_seq);
-	if (unlikely(!ctx->space)) {
-		err = -ENOTCONN;
-	} else if (unlikely(context_dead(ctx, seq))) {
-		err = -ESRCH;
-	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
-		return sandtrap_direct_run_fast(ctx, seq);
-	} else {
+	err = sandtrap_context_check(ctx, seq);
+	if (likely(!err)) {
 		context_handoff(ctx);
 		err = step_aside(ctx, seq) ? 0 : wait_stopped(ctx, seq);
 	}
@@ -653,7 +643,7 @@ int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
 	ctx = sandtrap_context_get(inst, a->id);
 	if (!ctx)
 		return -ENOENT;
-	if (context_dead(ctx, a->seq)) {
+	if (sandtrap_context_dead(ctx, a->seq)) {
 		err = -ESRCH;
 	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
 		err = -EINVAL;
@@ -713,7 +703,7 @@ int sandtrap_wait(struct sandtrap_instance *inst, void *arg)
 	ctx = context_claim(inst, a->id);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	if (context_dead(ctx, a->seq)) {
+	if (sandtrap_context_dead(ctx, a->seq)) {
 		err = -ESRCH;
 	} else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT) {
 		err = READ_ONCE(ctx->seq) == a->seq ? -EINVAL : 0;
@@ -781,7 +771,7 @@ int sandtrap_pull(struct sandtrap_instance *inst, void *arg)
 		err = -EINVAL;
 	else if (READ_ONCE(ctx->event) == SANDTRAP_EVENT_NONE)
 		err = 0; /* the pages hold all there is */
-	else if (context_dead(ctx, READ_ONCE(ctx->seq)))
+	else if (sandtrap_context_dead(ctx, READ_ONCE(ctx->seq)))
 		err = -ESRCH;
 	else if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
 		err = sandtrap_direct_pull(ctx, a->flags);

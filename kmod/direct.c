@@ -81,6 +81,7 @@
 #include <asm/syscall.h>
 
 #include "compat.h"
+#include "event.h"
 #include "regs.h"
 #include "sandtrap_internal.h"
 #include "trace.h"
@@ -220,17 +221,15 @@ static __always_inline void leave(struct sandtrap_context *ctx, struct pt_regs *
 	regs->ax = ret;
 }
 
-/* All that the event tells but @flags is in the page already. */
-static void leave_with(struct sandtrap_context *ctx, struct pt_regs *regs,
-		       u32 event, u32 flags)
+/* The program has been left. All that the event tells but @flags is in the page already. */
+static __always_inline void report(struct sandtrap_context *ctx, u32 event, u32 flags)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
-	leave(ctx, regs, 0);
 	d->entered = false;
 	if (unlikely(d->save))
 		flags |= sandtrap_direct_state_save(ctx, d->save);
-	sandtrap_publish(ctx, event, flags);
+	sandtrap_post(ctx, event, flags);
 	sandtrap_context_unclaim(ctx);
 }
 
@@ -258,7 +257,7 @@ static __always_inline u32 pending_event(struct sandtrap_context *ctx)
 static void publish_error(struct sandtrap_context *ctx, int error)
 {
 	ctx->page->error = -error;
-	sandtrap_publish(ctx, SANDTRAP_EVENT_ERROR, 0);
+	sandtrap_post(ctx, SANDTRAP_EVENT_ERROR, 0);
 }
 
 /* The caller is as it was before the call that made it trapped. */
@@ -428,7 +427,7 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 	if (event == SANDTRAP_EVENT_ERROR)
 		publish_error(ctx, error);
 	else
-		sandtrap_publish(ctx, event, 0);
+		sandtrap_post(ctx, event, 0);
 	return 0;
 }
 
@@ -504,9 +503,15 @@ long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
  * For lseek(): the file operation returns 64 bits as they are, and if the program
  * has been entered they are its rax.
  */
-long sandtrap_direct_run_fast(struct sandtrap_context *ctx, u32 seq)
+long sandtrap_direct_run_fast(struct sandtrap_context *ctx)
 {
-	return run(ctx, seq, NULL, true);
+	u32 seq = READ_ONCE(ctx->page->resume_seq);
+	int err = sandtrap_context_check(ctx, seq);
+
+	if (likely(!err))
+		return run(ctx, seq, NULL, true);
+	sandtrap_context_unclaim(ctx);
+	return err;
 }
 
 /* what the hooks call */
@@ -524,7 +529,8 @@ bool sandtrap_direct_syscall(struct pt_regs *regs)
 		flags = SANDTRAP_EVENT_F_COMPAT;
 		current_thread_info()->status &= ~TS_COMPAT;
 	}
-	leave_with(ctx, regs, SANDTRAP_EVENT_SYSCALL, flags);
+	leave(ctx, regs, 0);
+	report(ctx, SANDTRAP_EVENT_SYSCALL, flags);
 	return true;
 }
 
@@ -536,7 +542,8 @@ int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
 
 	sandtrap_regs_save(&ctx->page->regs, regs);
 	sandtrap_save_fault(&ctx->page->fault, info);
-	leave_with(ctx, regs, SANDTRAP_EVENT_FAULT, 0);
+	leave(ctx, regs, 0);
+	report(ctx, SANDTRAP_EVENT_FAULT, 0);
 	return 0;
 }
 
@@ -581,12 +588,11 @@ void sandtrap_direct_signal(struct pt_regs *regs)
 	}
 	sandtrap_regs_save(&ctx->page->regs, regs);
 	event = pending_event(ctx);
-	if (event != SANDTRAP_EVENT_NONE) {
-		leave_with(ctx, regs, event, 0);
-	} else {
-		leave(ctx, regs, ctx->direct.interrupted);
+	leave(ctx, regs, event == SANDTRAP_EVENT_NONE ? ctx->direct.interrupted : 0);
+	if (event != SANDTRAP_EVENT_NONE)
+		report(ctx, event, 0);
+	else
 		sandtrap_context_unclaim(ctx);
-	}
 	static_call(sandtrap_do_signal)(regs);
 }
 
@@ -610,7 +616,7 @@ void sandtrap_direct_exit(void)
 	}
 	WRITE_ONCE(d->runner, NULL);
 	sandtrap_untrap_current();
-	sandtrap_publish(ctx, SANDTRAP_EVENT_DEAD, 0);
+	sandtrap_post(ctx, SANDTRAP_EVENT_DEAD, 0);
 	sandtrap_context_unclaim(ctx);
 }
 

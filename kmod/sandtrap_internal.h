@@ -291,6 +291,21 @@ struct sandtrap_context {
 	struct sandtrap_direct direct; /* with SANDTRAP_CONTEXT_DIRECT */
 };
 
+/* Nobody will ever answer to @seq. */
+static inline bool sandtrap_context_dead(struct sandtrap_context *ctx, u32 seq)
+{
+	return READ_ONCE(ctx->seq) == seq &&
+	       READ_ONCE(ctx->event) == SANDTRAP_EVENT_DEAD;
+}
+
+/* Can the program be run on from @seq? The caller has claimed the context. */
+static inline int sandtrap_context_check(struct sandtrap_context *ctx, u32 seq)
+{
+	if (unlikely(!ctx->space))
+		return -ENOTCONN;
+	return unlikely(sandtrap_context_dead(ctx, seq)) ? -ESRCH : 0;
+}
+
 /* bits of sandtrap_context.busy */
 #define SANDTRAP_BUSY_CLAIMED 0
 #define SANDTRAP_BUSY_ORPHAN 1 /* its instance is gone: the claimant ends it */
@@ -441,7 +456,7 @@ void sandtrap_direct_bind(struct sandtrap_context *ctx);
 void sandtrap_direct_unbind(struct sandtrap_context *ctx);
 long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 			 struct sandtrap_batch *batch);
-long sandtrap_direct_run_fast(struct sandtrap_context *ctx, u32 seq);
+long sandtrap_direct_run_fast(struct sandtrap_context *ctx);
 int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what);
 void sandtrap_direct_kick(struct sandtrap_context *ctx);
 void sandtrap_direct_kick_all(struct sandtrap_space *space);

@@ -36,6 +36,7 @@
 #include <asm/trap_pf.h>
 
 #include "compat.h"
+#include "event.h"
 #include "regs.h"
 #include "sandtrap_internal.h"
 #include "trace.h"
@@ -58,26 +59,11 @@ void sandtrap_wake_waiter(struct sandtrap_context *ctx)
 	rcu_read_unlock_sched();
 }
 
-/* All of the event but this is in the page already. */
+/* Posts an event, and tells whoever waits for one. */
 void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags)
 {
-	struct sandtrap_context_page *page = ctx->page;
-	u32 seq = ctx->seq + 1;
+	u32 seq = sandtrap_post(ctx, event, flags);
 
-	if (trace_sandtrap_exit_enabled())
-		trace_sandtrap_exit(ctx->id, seq, event);
-	page->event = event;
-	page->event_flags = flags;
-	page->cpu = raw_smp_processor_id();
-	WRITE_ONCE(ctx->event, event);
-	/*
-	 * A sentry that sees the event in the page may answer at once, by a command
-	 * that must see it here. One that waits here must find it in the page.
-	 */
-	smp_store_release(&ctx->seq, seq);
-	/* Pairs with the acquire load in the sentry. */
-	smp_store_release(&page->event_seq, seq);
-	/* A direct context's only waiter is its runner. */
 	if (ctx->flags & SANDTRAP_CONTEXT_DIRECT)
 		return;
 	/* Pairs with set_current_state() in wait_event_seq(). */

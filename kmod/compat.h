@@ -24,6 +24,21 @@
 #include <asm/prctl.h>
 #endif
 
+/* The exit probe, which takes spin locks, may run with preemption off. */
+#ifdef CONFIG_PREEMPT_RT
+#error "sandtrap is not for kernels with PREEMPT_RT"
+#endif
+
+/*
+ * Where the kernel has frame pointers it has its compiler make no jump of a call that is
+ * the last thing that a function does: one that must be a jump says so.
+ */
+#ifdef CONFIG_FRAME_POINTER
+#define SANDTRAP_TAIL_CALLS __attribute__((optimize("optimize-sibling-calls")))
+#else
+#define SANDTRAP_TAIL_CALLS
+#endif
+
 /* cpuid_count() moved out of asm/processor.h in 6.16. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 #include <asm/cpuid/api.h>

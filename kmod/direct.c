@@ -570,22 +570,14 @@ int sandtrap_direct_fault_later(struct kernel_siginfo *info,
 	return 0;
 }
 
-/*
- * In place of arch_do_signal_or_restart(). From the program it follows: as if the
- * call of the caller had been interrupted, or had just returned. Into the program,
- * this is the last thing before user mode, when the call has been dealt with by
- * whoever looks at the ends of system calls.
- */
-void sandtrap_direct_signal(struct pt_regs *regs)
+/* True: the kernel goes on with what it came for. */
+static noinline bool before_signal(struct pt_regs *regs)
 {
 	struct sandtrap_context *ctx = current_context();
 	u32 event;
 
-	if (!ctx->direct.trapped.in_program) {
-		if (!enter_now(ctx, regs))
-			static_call(sandtrap_do_signal)(regs);
-		return;
-	}
+	if (!ctx->direct.trapped.in_program)
+		return !enter_now(ctx, regs);
 	sandtrap_regs_save(&ctx->page->regs, regs);
 	event = pending_event(ctx);
 	leave(ctx, regs, event == SANDTRAP_EVENT_NONE ? ctx->direct.interrupted : 0);
@@ -593,7 +585,23 @@ void sandtrap_direct_signal(struct pt_regs *regs)
 		report(ctx, event, 0);
 	else
 		sandtrap_context_unclaim(ctx);
-	static_call(sandtrap_do_signal)(regs);
+	return true;
+}
+
+/*
+ * In place of arch_do_signal_or_restart(). From the program it follows: as if the
+ * call of the caller had been interrupted, or had just returned. Into the program,
+ * this is the last thing before user mode, when the call has been dealt with by
+ * whoever looks at the ends of system calls.
+ *
+ * The task may be stopped in the original for long, or end there, and by then nothing
+ * may hold the module any more. So it is jumped to, on kernels with frame pointers, too.
+ */
+SANDTRAP_TAIL_CALLS
+void sandtrap_direct_signal(struct pt_regs *regs)
+{
+	if (before_signal(regs))
+		static_call(sandtrap_do_signal)(regs);
 }
 
 /*
@@ -639,6 +647,8 @@ static void kick_work(struct callback_head *work)
 	if (runner && runner != current)
 		sandtrap_direct_kick(ctx);
 	sandtrap_context_put(ctx);
+	/* sandtrap_hooks_exit() waits for the way back. */
+	module_put(THIS_MODULE);
 }
 
 /* Makes the runner, if there is one, look at pending_event(). */
@@ -649,14 +659,19 @@ void sandtrap_direct_kick(struct sandtrap_context *ctx)
 	/* The runner removes itself before it goes; RCU keeps what we saw. */
 	rcu_read_lock();
 	runner = READ_ONCE(ctx->direct.runner);
+	/* The work may be done when the runner has left, and all else is gone. */
 	if (runner && !test_and_set_bit(0, &ctx->direct.kicked)) {
-		kref_get(&ctx->ref);
-		if (task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL)) {
-			clear_bit(0, &ctx->direct.kicked);
+		if (try_module_get(THIS_MODULE)) {
+			kref_get(&ctx->ref);
+			if (!task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL))
+				goto out;
 			/* The caller has another. */
 			sandtrap_context_put(ctx);
+			module_put(THIS_MODULE);
 		}
+		clear_bit(0, &ctx->direct.kicked);
 	}
+out:
 	rcu_read_unlock();
 }
 

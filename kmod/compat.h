@@ -11,6 +11,8 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/static_call.h>
 #include <linux/version.h>
 #include <linux/wait.h>
@@ -286,6 +288,56 @@ static inline void sandtrap_mm_disown(struct mm_struct *mm)
 #ifdef CONFIG_MEMCG
 	if (unlikely(rcu_access_pointer(mm->owner) == current))
 		RCU_INIT_POINTER(mm->owner, NULL);
+#endif
+}
+
+/*
+ * The caller holds the lock of current, which has @mm. When the owner of an mm exits, the
+ * kernel may find nobody to follow: what is charged to it goes to the root cgroup then.
+ */
+static inline void sandtrap_mm_own(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	if (unlikely(!rcu_access_pointer(mm->owner)))
+		cmpxchg((struct task_struct __force **)&mm->owner, NULL, current);
+#endif
+}
+
+/* One of the threads of a process ends, or has just lost its mm: as above. */
+static inline void sandtrap_mm_pass_on(struct task_struct *task, struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	struct task_struct *t, **owner;
+
+	for_each_thread(task, t) {
+		bool has_mm;
+
+		if (t == task)
+			continue;
+		/* Under its lock it has the mm, and will pass it on when it ends. */
+		task_lock(t);
+		has_mm = t->mm == mm;
+		if (has_mm) {
+			owner = (struct task_struct __force **)&mm->owner;
+			if (READ_ONCE(*owner) == task)
+				WRITE_ONCE(*owner, t);
+			else
+				cmpxchg(owner, NULL, t);
+		}
+		task_unlock(t);
+		if (has_mm)
+			return;
+	}
+#endif
+}
+
+/* Is there somebody whose memory cgroup is charged for @mm? Not when its process is dead. */
+static inline bool sandtrap_mm_has_owner(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	return rcu_access_pointer(mm->owner);
+#else
+	return true;
 #endif
 }
 

@@ -18,8 +18,8 @@
  *    is hooked; the task leaves first. get_signal() would be too late: it runs task
  *    work. The call is restarted, or returns EINTR if a handler ran.
  *  - A task that ends without that, because the kernel oopsed in it: exit_mm() drops
- *    the mm that is worn, the reference which the context held; the exit probe puts
- *    the rest right. The sentry's own mm is lost.
+ *    the mm that is worn, the reference which the context held; the exit probe (which
+ *    comes first since 6.16) puts the rest right. The sentry's own mm is lost.
  *  - Hooks that are gone: the selector makes syscall_user_dispatch() kill the process.
  *  - The descriptor is closed, or the module about to go, while a program runs, which
  *    is in no system call: the claim stays with the runner, is made an orphan, and
@@ -31,8 +31,11 @@
  *    caller another's mm: so a mm that more may look at than at the caller's is not
  *    worn. The OOM killer may take the sentry for a task of the program's mm, and
  *    then kills both; the reaper takes only private memory, of which a stub has none.
- *  - mm->owner: the kernel may make a runner the owner of a mm whose process died.
- *    Taken back under task_lock() when the runner leaves.
+ *    While its first thread is in a program, a sentry counts for what that has.
+ *  - mm->owner, whose memory cgroup is charged: the kernel may make a runner the owner of
+ *    a mm whose process died. Taken back under task_lock() when the runner leaves. And
+ *    when the owner of the caller's mm ends, the kernel gives up its search for another
+ *    at a thread that has a different mm: see sandtrap_owner_exits().
  *  - active_mm and lazy TLB: both pointers change together, with interrupts off, as
  *    kthread_use_mm() does it. rss counters that a task caches (6.1) are flushed.
  *  - membarrier(): the runqueue is told the mm's state; the write to CR3 is the barrier
@@ -137,6 +140,7 @@ static __always_inline void unwear(struct sandtrap_direct *d, struct mm_struct *
 	WRITE_ONCE(d->runner, NULL);
 	local_irq_enable();
 	sandtrap_mm_disown(d->mm);
+	sandtrap_mm_own(own);
 	task_unlock(current);
 	sandtrap_cid_take();
 	lru_gen_use_mm(own);
@@ -617,10 +621,13 @@ void sandtrap_direct_exit(void)
 	if (d->trapped.in_program)
 		leave_fpu(d);
 	d->trapped.in_program = false;
-	/* exit_mm() has dropped the mm that was worn. */
+	/* exit_mm() has dropped the mm that is worn, or will. */
 	if (d->runner) {
 		d->mm = NULL;
 		sandtrap_cid_lost();
+		task_lock(current);
+		sandtrap_mm_disown(ctx->inst->owner_mm);
+		task_unlock(current);
 	}
 	WRITE_ONCE(d->runner, NULL);
 	sandtrap_untrap_current();

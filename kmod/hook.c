@@ -216,6 +216,8 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 	}
 	if (!atomic_read(&task->signal->live))
 		sandtrap_owner_gone(task);
+	else
+		sandtrap_owner_exits(task);
 }
 
 /* A stub's thread cannot get here: execve() would be a system call of it. */

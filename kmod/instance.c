@@ -143,6 +143,24 @@ void sandtrap_owner_gone(struct task_struct *task)
 	rcu_read_unlock();
 }
 
+/*
+ * @task, which is not the last of its process, ends, and others may be in programs. The
+ * kernel takes such a thread for one of another process. In the exit probe, which comes
+ * after the kernel's own search, or since 6.16 before it.
+ */
+void sandtrap_owner_exits(struct task_struct *task)
+{
+	struct sandtrap_instance *inst;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(owners, inst, owner_node,
+				   (unsigned long)task->signal) {
+		if (inst->owner == task->signal)
+			sandtrap_mm_pass_on(task, inst->owner_mm);
+	}
+	rcu_read_unlock();
+}
+
 int sandtrap_get_info(struct sandtrap_instance *inst, void *arg)
 {
 	struct sandtrap_info *info = arg;

@@ -158,13 +158,13 @@ int sandtrap_batch_run(struct sandtrap_batch *batch,
 
 /* access from outside */
 
-/* The mm of a space while its process lives; mmput() it. */
+/* The mm of a space that is not known to be dead; mmput() it. */
 struct mm_struct *sandtrap_space_mm(struct sandtrap_space *space)
 {
 	/* Pairs with the release in become_server(). */
 	struct mm_struct *mm = smp_load_acquire(&space->mm);
 
-	return mm && mmget_not_zero(mm) ? mm : NULL;
+	return mm && !READ_ONCE(space->dead) && mmget_not_zero(mm) ? mm : NULL;
 }
 
 /* Calls @fn on the kernel's view of @len bytes within a page of @mm. */
@@ -178,6 +178,9 @@ static int with_page(struct mm_struct *mm, u64 addr, bool write,
 
 	if (addr >= TASK_SIZE_MAX)
 		return -EFAULT;
+	/* Contexts keep the mm of a process that has died: its pages are nobody's then. */
+	if (!sandtrap_mm_has_owner(mm))
+		return -ESRCH;
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	got = sandtrap_get_page(mm, addr, write ? FOLL_WRITE : 0, &page);

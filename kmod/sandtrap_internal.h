@@ -19,8 +19,9 @@
  *	sandtrap_space.lock	spin lock; server, threads, waiting contexts, those
  *				that run directly
  *	sandtrap_ring.lock	spin lock; producer side of the ring
- *	task_struct.alloc_lock	the kernel's, of the calling task; while it changes
- *				its mm (direct.c), with none of the above
+ *	task_struct.alloc_lock	the kernel's, with none of the above: of the calling
+ *				task, while it changes its mm (direct.c); of one that is
+ *				to become the owner of its mm (exit probe)
  *
  * All are taken in process context only. The exit probe holds a CPU with
  * preemption off, so nothing that can sleep is taken under a spin lock. The
@@ -410,6 +411,7 @@ void sandtrap_instance_kill(struct sandtrap_instance *inst);
 void sandtrap_instance_release(struct sandtrap_instance *inst);
 void sandtrap_instance_put(struct sandtrap_instance *inst);
 void sandtrap_owner_gone(struct task_struct *task);
+void sandtrap_owner_exits(struct task_struct *task);
 int sandtrap_get_info(struct sandtrap_instance *inst, void *arg);
 int sandtrap_instance_mmap(struct sandtrap_instance *inst,
 			   struct vm_area_struct *vma);

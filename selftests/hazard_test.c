@@ -768,6 +768,72 @@ static void test_hunger(struct __test_metadata *_metadata, FIXTURE_DATA(hazard) 
 	cgroup_remove(&cg);
 }
 
+#define SHARE (32l << 20)
+
+/* A first thread that has ended before the others is a zombie until they end. */
+static bool has_ended(pid_t pid)
+{
+	char path[32], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (f)
+		fclose(f);
+	return state == 'Z';
+}
+
+static void *allocator(void *data)
+{
+	struct cgroup *cg = data;
+	long before;
+
+	while (!has_ended(getpid()))
+		usleep(1000);
+	before = cgroup_read(cg, "memory.current", "");
+	touch(mmap(NULL, SHARE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	      SHARE);
+	_exit(cgroup_read(cg, "memory.current", "") - before < SHARE * 3 / 4);
+}
+
+/*
+ * The kernel charges memory to the group of an mm's owner. When that ends it looks for
+ * another among the threads, up to one that has a different mm: there it gives up.
+ */
+TEST_F(hazard, a_sentry_is_charged_for_its_memory_when_its_first_thread_has_ended)
+{
+	struct cgroup cg;
+	int status;
+	pid_t pid;
+
+	if (geteuid() || cgroup_make(&cg, "+memory"))
+		SKIP(return, "this machine has no cgroup2 with memory for us: run as root");
+	pid = fork();
+	if (!pid) {
+		struct box_context ctx;
+		struct runner r = { &self->b, &ctx, 0 };
+		pthread_t thread;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (cgroup_write(cg.dir, "cgroup.procs", "0") ||
+		    box_open_on(&self->b, self->b.mem, self->b.file) ||
+		    box_new_direct(&self->b, &ctx))
+			_exit(101);
+		LOAD(&self->b, &ctx, box_count);
+		start_runner(&r);
+		if (!box_counts(&self->b) || pthread_create(&thread, NULL, allocator, &cg))
+			_exit(102);
+		/* This thread alone. */
+		syscall(SYS_exit, 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(cgroup_becomes(&cg, "populated ", 0));
+	cgroup_remove(&cg);
+}
+
 TEST_F(hazard, the_sentry_runs_out_of_memory)
 {
 	test_hunger(_metadata, self, false);

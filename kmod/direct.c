@@ -225,8 +225,8 @@ static __always_inline void leave(struct sandtrap_context *ctx, struct pt_regs *
 	regs->ax = ret;
 }
 
-/* The program has been left. All that the event tells but @flags is in the page already. */
-static __always_inline void report(struct sandtrap_context *ctx, u32 event, u32 flags)
+/* With the state that the sentry asked for. All else of the event is in the page. */
+static __always_inline void publish(struct sandtrap_context *ctx, u32 event, u32 flags)
 {
 	struct sandtrap_direct *d = &ctx->direct;
 
@@ -234,6 +234,12 @@ static __always_inline void report(struct sandtrap_context *ctx, u32 event, u32 
 	if (unlikely(d->save))
 		flags |= sandtrap_direct_state_save(ctx, d->save);
 	sandtrap_post(ctx, event, flags);
+}
+
+/* The program has been left. */
+static __always_inline void report(struct sandtrap_context *ctx, u32 event, u32 flags)
+{
+	publish(ctx, event, flags);
 	sandtrap_context_unclaim(ctx);
 }
 
@@ -258,8 +264,10 @@ static __always_inline u32 pending_event(struct sandtrap_context *ctx)
 
 /* entering */
 
+/* The state in the pages is the sentry's, and stays as it is. */
 static void publish_error(struct sandtrap_context *ctx, int error)
 {
+	ctx->direct.entered = false;
 	ctx->page->error = -error;
 	sandtrap_post(ctx, SANDTRAP_EVENT_ERROR, 0);
 }
@@ -431,7 +439,7 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 	if (event == SANDTRAP_EVENT_ERROR)
 		publish_error(ctx, error);
 	else
-		sandtrap_post(ctx, event, 0);
+		publish(ctx, event, 0);
 	return 0;
 }
 

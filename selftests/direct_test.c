@@ -171,6 +171,29 @@ TEST_F(direct, an_endless_program_returns_for_a_signal)
 	EXPECT_EQ(SANDTRAP_EVENT_INTERRUPT, box_run(&self->b, &self->ctx));
 }
 
+/*
+ * A turn that a signal ended without an event is taken up again with nothing loaded. But
+ * the next event may come before the program does, and what is resumed then is that.
+ */
+TEST_F(direct, flags_count_after_an_event_without_a_turn)
+{
+	struct itimerval often = { { 0, 30000 }, { 0, 30000 } };
+	struct sigaction action = { .sa_handler = ignore };
+	int i;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	LOAD(&self->b, &self->ctx, box_count);
+	for (i = 0; i < 20 && !box_counter(&self->b); i++)
+		ASSERT_EQ(-EINTR, box_try_run(&self->b, &self->ctx));
+	ASSERT_LT(0, box_counter(&self->b));
+	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, self->ctx.id, 0, 0));
+	EXPECT_EQ(SANDTRAP_EVENT_INTERRUPT, box_run(&self->b, &self->ctx));
+	self->ctx.page->resume_flags = 1u << 31;
+	EXPECT_EQ(SANDTRAP_EVENT_ERROR, box_try_run(&self->b, &self->ctx));
+	EXPECT_EQ(EOPNOTSUPP, self->ctx.page->error);
+}
+
 /* A sentry in a process of its own, which runs a program that counts. */
 static pid_t fork_sentry(struct box *b, struct box_context *ctx)
 {
@@ -398,6 +421,31 @@ TEST_F(direct, a_killed_stub_is_an_event)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(SANDTRAP_EVENT_DEAD, r.result);
 	EXPECT_EQ(-ESRCH, box_run(&self->b, &self->ctx));
+}
+
+/* What a context holds of a dead stub's memory, nobody is charged for. */
+TEST_F(direct, memory_of_a_dead_stub_is_out_of_reach)
+{
+	struct sandtrap_copy zero = {
+		.size = sizeof(zero), .op = SANDTRAP_COPY_ZERO, .addr = BOX_DATA,
+		.len = BOX_PAGE,
+	};
+	struct sandtrap_atomic load = {
+		.size = sizeof(load), .op = SANDTRAP_ATOMIC_LOAD, .addr = BOX_DATA,
+	};
+	pid_t stub;
+
+	LOAD(&self->b, &self->ctx, box_syscall);
+	ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->ctx));
+	EXPECT_EQ(0, ioctl(self->b.as, SANDTRAP_COPY, &zero));
+	EXPECT_EQ(0, ioctl(self->b.as, SANDTRAP_ATOMIC, &load));
+	ASSERT_EQ(1, box_stubs(&self->b, &stub, 1));
+	ASSERT_EQ(0, kill(stub, SIGKILL));
+	ASSERT_TRUE(box_gone(stub, 10000));
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_COPY, &zero));
+	EXPECT_EQ(ESRCH, errno);
+	EXPECT_EQ(-1, ioctl(self->b.as, SANDTRAP_ATOMIC, &load));
+	EXPECT_EQ(ESRCH, errno);
 }
 
 /* A runner is in the way of nobody who looks at the sentry's memory. */

@@ -114,14 +114,17 @@ static inline void sandtrap_set_user_selectors(struct pt_regs *regs)
 #endif
 }
 
-/* Pins one page of another mm; caller holds its mmap lock. */
-static inline long sandtrap_get_page(struct mm_struct *mm, unsigned long addr,
-				     unsigned int gup_flags, struct page **page)
+/*
+ * Pins one page of another mm, whose mmap lock the caller holds; @locked: still, after
+ * this. With it a fault can be killed.
+ */
+static inline long sandtrap_pin_page(struct mm_struct *mm, unsigned long addr,
+				     unsigned int gup_flags, struct page **page, int *locked)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
-	return get_user_pages_remote(mm, addr, 1, gup_flags, page, NULL);
+	return pin_user_pages_remote(mm, addr, 1, gup_flags, page, locked);
 #else
-	return get_user_pages_remote(mm, addr, 1, gup_flags, page, NULL, NULL);
+	return pin_user_pages_remote(mm, addr, 1, gup_flags, page, NULL, locked);
 #endif
 }
 

@@ -167,11 +167,12 @@ struct mm_struct *sandtrap_space_mm(struct sandtrap_space *space)
 	return mm && !READ_ONCE(space->dead) && mmget_not_zero(mm) ? mm : NULL;
 }
 
-/* Calls @fn on the kernel's view of @len bytes within a page of @mm. */
+/* Calls @fn on the kernel's view of what @addr is in, a page of @mm. */
 static int with_page(struct mm_struct *mm, u64 addr, bool write,
 		     int (*fn)(void *kaddr, void *data), void *data)
 {
 	struct page *page;
+	int locked = 1;
 	void *kaddr;
 	long got;
 	int err;
@@ -183,8 +184,9 @@ static int with_page(struct mm_struct *mm, u64 addr, bool write,
 		return -ESRCH;
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	got = sandtrap_get_page(mm, addr, write ? FOLL_WRITE : 0, &page);
-	mmap_read_unlock(mm);
+	got = sandtrap_pin_page(mm, addr, write ? FOLL_WRITE : 0, &page, &locked);
+	if (locked)
+		mmap_read_unlock(mm);
 	if (got == -ENOMEM)
 		return got;
 	if (got != 1)
@@ -193,9 +195,7 @@ static int with_page(struct mm_struct *mm, u64 addr, bool write,
 	kaddr = kmap(page);
 	err = fn(kaddr + offset_in_page(addr), data);
 	kunmap(page);
-	if (write)
-		set_page_dirty_lock(page);
-	put_page(page);
+	unpin_user_pages_dirty_lock(&page, 1, write);
 	return err;
 }
 

@@ -214,6 +214,7 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 		else
 			sandtrap_thread_exit(sandtrap_current_thread());
 	}
+	sandtrap_server_gone(task);
 	if (!atomic_read(&task->signal->live))
 		sandtrap_owner_gone(task);
 	else

@@ -15,6 +15,7 @@
  *	sandtrap_space.batch	a bit as well: one batch of an address space at a
  *				time; given back by whoever is done with it
  *	sandtrap_owners_lock	spin lock; the table of owners
+ *	servers_lock		spin lock; the table of servers
  *	sandtrap_instance.lock	spin lock; list of spaces, dead
  *	sandtrap_space.lock	spin lock; server, threads, waiting contexts, those
  *				that run directly
@@ -23,8 +24,8 @@
  *				task, while it changes its mm (direct.c); of one that is
  *				to become the owner of its mm (exit probe)
  *
- * All are taken in process context only. The exit probe holds a CPU with
- * preemption off, so nothing that can sleep is taken under a spin lock. The
+ * All are taken in process context only. The exit probe may hold a CPU with
+ * preemption off (before 7.2), so nothing that can sleep is taken under a spin lock. The
  * path of a system call takes none of them, unless the context uses the ring.
  */
 #ifndef _SANDTRAP_INTERNAL_H
@@ -85,6 +86,11 @@
  *	protects	changes of the table of owners; readers, at the exit and exec of any
  *			process, are under RCU
  *	taken by	open() and the last close() of an instance
+ *	may sleep	no; nothing else is taken under it
+ * servers_lock
+ *	protects	changes of the table of servers; readers, at the exit and exec of any
+ *			task, are under RCU
+ *	taken by	the first SERVE, the last put of a space
  *	may sleep	no; nothing else is taken under it
  * sandtrap_instance.lock
  *	protects	->spaces, ->dead
@@ -153,6 +159,7 @@ struct sandtrap_space {
 	struct rcu_head rcu;
 	struct sandtrap_instance *inst;
 	struct list_head node; /* protected by inst->lock */
+	struct hlist_node server_node; /* protected by servers_lock */
 	wait_queue_head_t wq; /* the server */
 	wait_queue_head_t batch_wq; /* those who wait for a batch */
 	unsigned long batch; /* a batch is being, or is to be, carried out */
@@ -422,6 +429,7 @@ struct sandtrap_space *sandtrap_space_get(int fd,
 void sandtrap_space_put(struct sandtrap_space *space);
 void sandtrap_space_kill(struct sandtrap_space *space);
 void sandtrap_space_dead(struct sandtrap_space *space);
+void sandtrap_server_gone(struct task_struct *task);
 void sandtrap_space_no_thread(struct sandtrap_space *space, u32 id);
 bool sandtrap_task_is_bare(void);
 int sandtrap_space_bind(struct sandtrap_space *space,

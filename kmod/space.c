@@ -4,10 +4,12 @@
  *
  * The server makes threads when contexts need them, and carries out memory
  * operations when no stopped thread is at hand for them. It never runs program
- * code. Whatever ends it ends the address space.
+ * code. Whatever ends it ends the address space; see sandtrap_server_gone().
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
+#include <linux/hashtable.h>
+#include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -16,6 +18,10 @@
 #include "compat.h"
 #include "sandtrap_internal.h"
 #include "trace.h"
+
+static DEFINE_SPINLOCK(servers_lock);
+/* Spaces by their server; changed under servers_lock, read under RCU. */
+static DEFINE_HASHTABLE(servers, 8);
 
 static void space_free_rcu(struct rcu_head *rcu)
 {
@@ -36,6 +42,9 @@ static void space_free(struct kref *ref)
 	spin_lock(&space->inst->lock);
 	list_del(&space->node);
 	spin_unlock(&space->inst->lock);
+	spin_lock(&servers_lock);
+	hash_del_rcu(&space->server_node);
+	spin_unlock(&servers_lock);
 
 	if (space->mm)
 		mmdrop(space->mm);
@@ -208,6 +217,22 @@ void sandtrap_space_kill(struct sandtrap_space *space)
 	}
 }
 
+/*
+ * @task ends, or becomes another program, however that comes, and whoever has the stub's
+ * descriptor. Every task of the machine comes here: it looks at one bucket.
+ */
+void sandtrap_server_gone(struct task_struct *task)
+{
+	struct sandtrap_space *space;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(servers, space, server_node, (unsigned long)task) {
+		if (READ_ONCE(space->server) == task)
+			sandtrap_space_kill(space);
+	}
+	rcu_read_unlock();
+}
+
 /* contexts that want a thread */
 
 int sandtrap_space_bind(struct sandtrap_space *space,
@@ -309,6 +334,9 @@ static int become_server(struct sandtrap_space *space)
 	if (err)
 		return err;
 
+	spin_lock(&servers_lock);
+	hash_add_rcu(servers, &space->server_node, (unsigned long)current);
+	spin_unlock(&servers_lock);
 	mmgrab(current->mm);
 	/* From here on others look at the mm. */
 	smp_store_release(&space->mm, current->mm);

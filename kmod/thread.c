@@ -213,7 +213,7 @@ void sandtrap_thread_work(struct callback_head *work)
 	thread_put(thr);
 }
 
-/* In the exit probe, with preemption off: @thr's task will not run again. */
+/* In the exit probe, perhaps with preemption off: @thr's task will not run again. */
 void sandtrap_thread_exit(struct sandtrap_thread *thr)
 {
 	struct sandtrap_space *space = thr->space;

@@ -82,6 +82,38 @@ TEST_F(lifetime, a_stub_killed_while_it_runs_is_an_event)
 	EXPECT_DEAD(&self->b.ctx, 2);
 }
 
+/* Killed while it is stopped it is in no command of ours; and a descriptor is left. */
+TEST_F(lifetime, a_stub_that_dies_elsewhere_is_noticed)
+{
+	struct sandtrap_new_address_space arg = { .size = sizeof(arg) };
+	char path[32], state = 0;
+	pid_t before[2], stub[2];
+	int i, n;
+	FILE *f;
+
+	n = box_stubs(&self->b, before, 2);
+	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_NEW_ADDRESS_SPACE, &arg));
+	ASSERT_EQ(0, stub_template_spawn(&self->b.stubs, arg.out_stub_fd));
+	ASSERT_EQ(0, box_map_areas(&self->b, arg.out_fd));
+	ASSERT_EQ(n + 1, box_stubs(&self->b, stub, 2));
+	n = n && stub[0] == before[0];
+	ASSERT_EQ(0, kill(stub[n], SIGSTOP));
+	snprintf(path, sizeof(path), "/proc/%d/stat", stub[n]);
+	for (i = 0; i < SOON && state != 'T'; i++) {
+		f = fopen(path, "r");
+		ASSERT_NE(NULL, f);
+		ASSERT_EQ(1, fscanf(f, "%*d (%*[^)]) %c", &state));
+		fclose(f);
+		usleep(1000);
+	}
+	ASSERT_EQ('T', state);
+	ASSERT_EQ(0, kill(stub[n], SIGKILL));
+	ASSERT_TRUE(box_gone(stub[n], SOON));
+	EXPECT_EQ(-ESRCH, box_map(&self->b, arg.out_fd, BOX_FREE, 0, 1, PROT_READ));
+	close(arg.out_stub_fd);
+	close(arg.out_fd);
+}
+
 #define GET_DISPATCH 0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG */
 #define SET_DISPATCH 0x4210
 

@@ -247,7 +247,17 @@ static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
 	return ctx;
 }
 
-int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
+static int tell_context(const struct sandtrap_context *ctx,
+			struct sandtrap_new_context __user *out)
+{
+	u64 offset = SANDTRAP_OFF_CONTEXTS + ((u64)ctx->id << SANDTRAP_SLOT_SHIFT);
+
+	return put_user(ctx->id, &out->out_id) || put_user(offset, &out->out_mmap_offset) ?
+		-EFAULT : 0;
+}
+
+int sandtrap_new_context(struct sandtrap_instance *inst, void *arg,
+			 void __user *uarg)
 {
 	struct sandtrap_new_context *a = arg;
 	struct sandtrap_space *space = NULL;
@@ -284,10 +294,9 @@ int sandtrap_new_context(struct sandtrap_instance *inst, void *arg)
 		err = err == -EBUSY ? -ENOSPC : err;
 		goto out_space;
 	}
-	a->out_id = ctx->id;
-	a->out_mmap_offset = SANDTRAP_OFF_CONTEXTS +
-			     ((u64)ctx->id << SANDTRAP_SLOT_SHIFT);
-	err = space ? sandtrap_space_bind(space, ctx) : 0;
+	err = tell_context(ctx, uarg);
+	if (!err && space)
+		err = sandtrap_space_bind(space, ctx);
 	if (err) {
 		xa_erase(&inst->contexts, ctx->id);
 		sandtrap_context_put(ctx);
@@ -544,12 +553,17 @@ static int run_direct(struct sandtrap_context *ctx, struct sandtrap_run *a,
 	if (!a->nr_ops)
 		return sandtrap_direct_run(ctx, a->seq, NULL);
 	batch = sandtrap_batch_new(a->ops, a->nr_ops);
-	if (IS_ERR(batch)) {
+	err = PTR_ERR_OR_ZERO(batch);
+	/* Once the program is to be entered, nobody could be told. */
+	if (!err && (put_user(0, &uarg->out_ops_done) || put_user(0, &uarg->out_op_error))) {
+		sandtrap_batch_put(batch);
+		err = -EFAULT;
+	}
+	if (err) {
 		sandtrap_context_unclaim(ctx);
-		return PTR_ERR(batch);
+		return err;
 	}
 	err = run_direct_batch(ctx, a, batch);
-	/* If the call returns this, the program is not entered. */
 	if (put_user(batch->done, &uarg->out_ops_done) ||
 	    put_user((u32)-batch->req.error, &uarg->out_op_error))
 		err = -EFAULT;

@@ -57,8 +57,8 @@ static const struct sandtrap_command instance_commands[16] = {
 	COMMAND(SANDTRAP_NEW_ADDRESS_SPACE, writes_itself,
 		sandtrap_new_address_space, sandtrap_new_address_space,
 		out_stub_fd),
-	COMMAND(SANDTRAP_NEW_CONTEXT, instance, sandtrap_new_context,
-		sandtrap_new_context, out_mmap_offset, .out = true),
+	COMMAND(SANDTRAP_NEW_CONTEXT, writes_itself, sandtrap_new_context,
+		sandtrap_new_context, out_mmap_offset),
 	COMMAND(SANDTRAP_BIND_CONTEXT, instance, sandtrap_bind_context,
 		sandtrap_bind_context, address_space),
 	COMMAND(SANDTRAP_RELEASE_CONTEXT, instance, sandtrap_release_context,
@@ -73,8 +73,8 @@ static const struct sandtrap_command instance_commands[16] = {
 		sandtrap_context_arg, seq),
 	COMMAND(SANDTRAP_PULL, instance, sandtrap_pull, sandtrap_context_arg,
 		seq),
-	COMMAND(SANDTRAP_RING_SETUP, instance, sandtrap_ring_setup,
-		sandtrap_ring_setup, out_entries_size, .out = true),
+	COMMAND(SANDTRAP_RING_SETUP, writes_itself, sandtrap_ring_setup,
+		sandtrap_ring_setup, out_entries_size),
 };
 
 static const struct sandtrap_command space_commands[16] = {

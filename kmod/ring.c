@@ -65,24 +65,24 @@ out_free:
 	return err;
 }
 
-int sandtrap_ring_setup(struct sandtrap_instance *inst, void *arg)
+/* All of it is known before there is a ring: nobody gets one and is not told. */
+int sandtrap_ring_setup(struct sandtrap_instance *inst, void *arg,
+			void __user *uarg)
 {
+	struct sandtrap_ring_setup __user *out = uarg;
 	struct sandtrap_ring_setup *a = arg;
-	int err;
 
 	if (a->flags || a->__reserved)
 		return -EOPNOTSUPP;
 	if (!is_power_of_2(a->entries) ||
 	    a->entries > SANDTRAP_MAX_RING_ENTRIES)
 		return -EINVAL;
-	err = ring_install(&inst->ring, a->entries);
-	if (err)
-		return err;
-	a->out_producer_offset = SANDTRAP_OFF_PRODUCER;
-	a->out_consumer_offset = SANDTRAP_OFF_CONSUMER;
-	a->out_entries_offset = SANDTRAP_OFF_ENTRIES;
-	a->out_entries_size = entries_size(a->entries);
-	return 0;
+	if (put_user(SANDTRAP_OFF_PRODUCER, &out->out_producer_offset) ||
+	    put_user(SANDTRAP_OFF_CONSUMER, &out->out_consumer_offset) ||
+	    put_user(SANDTRAP_OFF_ENTRIES, &out->out_entries_offset) ||
+	    put_user(entries_size(a->entries), &out->out_entries_size))
+		return -EFAULT;
+	return ring_install(&inst->ring, a->entries);
 }
 
 /* producing */

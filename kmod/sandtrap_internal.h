@@ -446,7 +446,8 @@ void sandtrap_context_put(struct sandtrap_context *ctx);
 void sandtrap_context_release(struct sandtrap_context *ctx);
 struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
 					      u32 id);
-int sandtrap_new_context(struct sandtrap_instance *inst, void *arg);
+int sandtrap_new_context(struct sandtrap_instance *inst, void *arg,
+			 void __user *uarg);
 int sandtrap_bind_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_release_context(struct sandtrap_instance *inst, void *arg);
 int sandtrap_run(struct sandtrap_instance *inst, void *arg,
@@ -559,7 +560,8 @@ void sandtrap_segments_swap_by_msr(struct sandtrap_segments *from,
 /* ring.c */
 void sandtrap_ring_init(struct sandtrap_ring *ring);
 void sandtrap_ring_free(struct sandtrap_ring *ring);
-int sandtrap_ring_setup(struct sandtrap_instance *inst, void *arg);
+int sandtrap_ring_setup(struct sandtrap_instance *inst, void *arg,
+			void __user *uarg);
 void sandtrap_ring_push(struct sandtrap_context *ctx, u32 event);
 void sandtrap_ring_forget(struct sandtrap_context *ctx);
 bool sandtrap_ring_ready(struct sandtrap_instance *inst);

@@ -154,6 +154,34 @@ TEST_F(abi, bad_pointers_are_refused)
 	}
 }
 
+/* Nobody gets a context, or a ring, who cannot be told of it. */
+TEST_F(abi, nothing_is_made_where_results_cannot_be_written)
+{
+	struct sandtrap_new_context context = { .size = sizeof(context), .address_space = -1 };
+	struct sandtrap_ring_setup ring = { .size = sizeof(ring), .entries = 64 };
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+
+	ASSERT_NE(MAP_FAILED, page);
+	memcpy(page, &context, sizeof(context));
+	ASSERT_EQ(0, mprotect(page, 4096, PROT_READ));
+	EXPECT_EQ(-1, ioctl(self->b.fd, SANDTRAP_NEW_CONTEXT, page));
+	EXPECT_EQ(EFAULT, errno);
+	/* Its id would have been the next. */
+	EXPECT_EQ(-ENOENT, box_command(&self->b, SANDTRAP_RELEASE_CONTEXT,
+				       self->b.ctx.id + 1, 0, 0));
+	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_NEW_CONTEXT, &context));
+	EXPECT_LT(self->b.ctx.id + 1, context.out_id);
+
+	ASSERT_EQ(0, mprotect(page, 4096, PROT_READ | PROT_WRITE));
+	memcpy(page, &ring, sizeof(ring));
+	ASSERT_EQ(0, mprotect(page, 4096, PROT_READ));
+	EXPECT_EQ(-1, ioctl(self->b.fd, SANDTRAP_RING_SETUP, page));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, ioctl(self->b.fd, SANDTRAP_RING_SETUP, &ring));
+	munmap(page, 4096);
+}
+
 TEST_F(abi, unknown_commands_are_refused)
 {
 	int fds[] = { self->b.fd, self->b.as };

@@ -67,14 +67,23 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 
 /*
  * Some force a signal where nobody may wait for a sentry: for a hardware memory
- * error the kernel holds a mutex, a page and perhaps the mmap lock, and for a #VC
- * that it cannot handle interrupts are off. The original kills the stub.
+ * error the kernel holds a mutex, a page and perhaps the mmap lock; for a #VC that it
+ * cannot handle interrupts are off; and for an INT3 that is no uprobe, where there are
+ * some, it is (since 6.12) a reader for whom others wait.
  */
 static __always_inline bool may_wait(const struct kernel_siginfo *info)
 {
-	return !irqs_disabled() &&
-	       !(info->si_signo == SIGBUS && (info->si_code == BUS_MCEERR_AR ||
-					      info->si_code == BUS_MCEERR_AO));
+	if (unlikely(irqs_disabled()))
+		return false;
+	switch (info->si_signo) {
+	case SIGBUS:
+		return info->si_code != BUS_MCEERR_AR && info->si_code != BUS_MCEERR_AO;
+	case SIGTRAP:
+	case SIGILL:
+		return info->si_code != SI_KERNEL;
+	default:
+		return true;
+	}
 }
 
 static __always_inline void *direct_fault_handler(const struct kernel_siginfo *info)
@@ -100,8 +109,9 @@ static void notrace on_force_sig(unsigned long ip, unsigned long parent_ip,
 		return;
 	if (t->direct)
 		redirect(fregs, direct_fault_handler(info));
-	else if (may_wait(info))
-		redirect(fregs, sandtrap_trap_fault);
+	else
+		redirect(fregs, may_wait(info) ? sandtrap_trap_fault :
+						 sandtrap_trap_fault_later);
 }
 
 /* Before a signal, stop, freeze or exit: our caller's own mm first. */

@@ -334,6 +334,8 @@ struct sandtrap_thread {
 	bool fresh; /* nothing of the context has been loaded yet */
 	bool sleeping; /* a wake-up is needed; see thread_sleep() */
 	bool unbind; /* let go of the context; written under space->lock */
+	bool has_fault; /* ->fault is to be reported on the way to user mode */
+	struct sandtrap_fault fault;
 	u32 save; /* SANDTRAP_STATE_* to save with the next event */
 	u32 state;
 	struct sandtrap_context *ctx; /* written by the thread */
@@ -519,6 +521,8 @@ void sandtrap_save_fault(struct sandtrap_fault *f,
 bool sandtrap_trap_syscall(struct pt_regs *regs);
 int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
 			int handler);
+int sandtrap_trap_fault_later(struct kernel_siginfo *info,
+			      struct task_struct *task, int handler);
 void sandtrap_interrupted(struct sandtrap_thread *thr);
 void sandtrap_wake_waiter(struct sandtrap_context *ctx);
 

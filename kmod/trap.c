@@ -398,15 +398,34 @@ int sandtrap_trap_fault(struct kernel_siginfo *info, struct task_struct *task,
 	return 0;
 }
 
+/* The kernel is in the middle of something: on the way to user mode, then. */
+int sandtrap_trap_fault_later(struct kernel_siginfo *info,
+			      struct task_struct *task, int handler)
+{
+	struct sandtrap_thread *thr = sandtrap_current_thread();
+
+	sandtrap_save_fault(&thr->fault, info);
+	thr->has_fault = true;
+	sandtrap_thread_interrupt(thr);
+	return 0;
+}
+
 /* On the thread's way to user mode: somebody wants it to look. */
 void sandtrap_interrupted(struct sandtrap_thread *thr)
 {
 	struct sandtrap_context *ctx = thr->ctx;
 	struct pt_regs *regs = task_pt_regs(current);
+	u32 flags;
 
 	if (!thr->trapped.in_program)
 		return;
-	if (READ_ONCE(thr->unbind)) {
+	if (thr->has_fault) {
+		thr->has_fault = false;
+		flags = leave(thr, regs);
+		ctx->page->fault = thr->fault;
+		sandtrap_publish(ctx, SANDTRAP_EVENT_FAULT, flags);
+		sandtrap_stop(thr, regs);
+	} else if (READ_ONCE(thr->unbind)) {
 		sandtrap_stop(thr, regs);
 	} else if (READ_ONCE(ctx->interrupt)) {
 		WRITE_ONCE(ctx->interrupt, false);

@@ -30,6 +30,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task_stack.h>
+#include <linux/task_work.h>
 
 #include <asm/syscall.h>
 #include <asm/traps.h>
@@ -222,8 +223,14 @@ static bool wait_resume(struct sandtrap_thread *thr)
 				return true;
 			spin_ns = READ_ONCE(thr->ctx->page->spin_ns);
 		}
-		if (likely(!spin_ns) || !spin(thr, spin_ns))
-			thread_sleep(thr);
+		if (unlikely(spin_ns) && spin(thr, spin_ns))
+			continue;
+		/* Files that were unmapped are closed on the way to user mode. */
+		if (unlikely(task_work_pending(current))) {
+			set_thread_flag(TIF_NOTIFY_SIGNAL);
+			return false;
+		}
+		thread_sleep(thr);
 	}
 }
 

@@ -299,6 +299,50 @@ TEST_F(mm, an_unmapped_file_is_closed)
 			     PROT_READ));
 }
 
+/* The same by a thread that stays where it is, because the batch failed. */
+TEST_F(mm, a_file_unmapped_by_a_failed_batch_is_closed)
+{
+	char path[] = "/tmp/sandtrap-mm-XXXXXX";
+	struct sandtrap_mem_op ops[2] = {
+		{ .op = SANDTRAP_MEM_MAP, .prot = PROT_READ, .addr = BOX_FREE,
+		  .len = BOX_PAGE, .fd = mkstemp(path) },
+		{ .op = SANDTRAP_MEM_MAP, .prot = PROT_WRITE, .addr = BOX_FREE + BOX_PAGE,
+		  .len = BOX_PAGE, .fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC) },
+	};
+	struct sandtrap_mem arg = {
+		.size = sizeof(arg), .ops = (uintptr_t)ops, .nr_ops = 1,
+	};
+	struct sandtrap_run run = {
+		.size = sizeof(run), .id = self->b.ctx.id, .ops = (uintptr_t)ops, .nr_ops = 2,
+	};
+	int fd, i;
+
+	BOX_LOAD(&self->b, box_syscall);
+	EXPECT_EVENT(SYSCALL);
+	ASSERT_LE(0, ops[0].fd);
+	ASSERT_EQ(0, ftruncate(ops[0].fd, BOX_PAGE));
+	ASSERT_EQ(0, flock(ops[0].fd, LOCK_EX));
+	ASSERT_EQ(0, ioctl(self->b.as, SANDTRAP_MEM, &arg));
+	close(ops[0].fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	unlink(path);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, flock(fd, LOCK_EX | LOCK_NB));
+	ops[0] = (struct sandtrap_mem_op){
+		.op = SANDTRAP_MEM_UNMAP, .addr = BOX_FREE, .len = BOX_PAGE,
+	};
+	run.seq = self->b.ctx.page->event_seq;
+	EXPECT_EQ(-1, ioctl(self->b.fd, SANDTRAP_RUN, &run));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(1, run.out_ops_done);
+	for (i = 0; i < 5000 && flock(fd, LOCK_EX | LOCK_NB); i++)
+		usleep(1000);
+	EXPECT_EQ(0, flock(fd, LOCK_EX | LOCK_NB));
+	close(fd);
+	close(ops[1].fd);
+	EXPECT_EVENT(SYSCALL);
+}
+
 BOX_PROGRAM(prog_poll, "1: movq (%rbx), %rcx\n testq %rcx, %rcx\n jz 1b\n syscall");
 
 TEST_F(mm, operations_reach_a_running_program)

@@ -171,7 +171,10 @@ struct sandtrap_new_address_space {
  * The call returns EPERM to a thread for which the kernel keeps what must not meet
  * a program: restartable sequences, an io_uring, I/O ports, syscall user dispatch;
  * to a 32-bit caller; to a process that only shares its memory with the owner; and
- * if the stub process can be traced by more users than the caller.
+ * if the stub process can be traced by more users than the caller. That is seen
+ * when the program is entered, so PR_SET_DUMPABLE comes first. A thread that
+ * registers restartable sequences after a turn finds a sound mm_cid in them only
+ * when it has been scheduled again (since 6.19).
  *
  * The program runs on the caller's account: CPU time, priority, cgroups, CPU set,
  * and the mitigations of speculation that prctl() switched on for the caller. With
@@ -211,8 +214,10 @@ struct sandtrap_new_context {
  *
  * On an instance, by its owner. Takes the context from the address space it
  * was bound to. A program that was running is stopped without an event, and
- * the context is stopped with its sequence number as it was. The next resume
- * loads all state from the context's pages: pull what is wanted first.
+ * the context is stopped with its sequence number as it was, unless its thread
+ * dies meanwhile. The next resume loads all state from the context's pages: pull
+ * what is wanted first. EBUSY if another command waits for the context, or if it
+ * runs directly.
  */
 struct sandtrap_bind_context {
 	__u32 size;
@@ -514,7 +519,8 @@ struct sandtrap_atomic {
  * @rdx: .
  * @rsi: .
  * @rdi: .
- * @orig_rax: system call number, the x32 bit included; -1 after other events;
+ * @orig_rax: system call number, the x32 bit included; -1 after other events,
+ *	but for SANDTRAP_EVENT_ERROR, after which it may be as it was;
  *	ignored on resume
  * @rip: behind the instruction after a system call
  * @cs: ignored on resume, as are @ss, @ds, @es, @fs and @gs

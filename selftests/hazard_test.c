@@ -11,6 +11,7 @@
 #include <asm/ldt.h>
 #include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/user.h>
@@ -641,40 +643,111 @@ static void *run_until_killed(void *data)
 }
 
 /* Runs the program on another thread; returns when it has begun. */
-static void start_runner(struct runner *r)
+static pthread_t start_runner(struct runner *r)
 {
-	static pthread_t thread;
+	pthread_t thread;
 
 	LOAD(r->b, r->ctx, box_count);
 	if (pthread_create(&thread, NULL, run_until_killed, r) || !box_counts(r->b))
 		_exit(101);
+	return thread;
 }
 
-/* Every thread is killed, and waited for, before the memory is written. */
-TEST_F(hazard, the_process_dumps_core)
+/* Of our box: it has all of them once its other context's thread has come. */
+static int references(struct box *b)
+{
+	BOX_LOAD(b, box_syscall);
+	if (box_run(b, &b->ctx) != SANDTRAP_EVENT_SYSCALL)
+		return -1;
+	return box_module_refs();
+}
+
+/* Nothing of other sentries is left, their memory included: that holds its mappings. */
+static bool references_become(int refs)
+{
+	int i;
+
+	for (i = 0; i < 5000 && box_module_refs() != refs; i++)
+		usleep(1000);
+	return box_module_refs() == refs;
+}
+
+/* Has a secret, and ends by a signal to itself, or to the thread that runs the program. */
+static void dumping_sentry(struct box *b, struct box_context *ctx, uint64_t secret,
+			   bool runner_dumps)
 {
 	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
-	char dir[] = "/tmp/sandtrap-core-XXXXXX", command[64];
+	struct runner r = { b, ctx, 0 };
+	volatile uint64_t *p = malloc(sizeof(*p));
+	pthread_t thread;
+
+	*p = secret;
+	if (setrlimit(RLIMIT_CORE, &all))
+		_exit(102);
+	thread = start_runner(&r);
+	if (!runner_dumps)
+		abort();
+	pthread_kill(thread, SIGABRT);
+	for (;;)
+		pause();
+}
+
+/* True: there is a core file, and the secret is in it; or the kernel puts them elsewhere. */
+static bool core_has(uint64_t secret)
+{
+	char pattern[128] = "";
+	bool found = false;
+	struct stat st;
+	void *core;
+	FILE *f;
+	int fd;
+
+	f = fopen("/proc/sys/kernel/core_pattern", "r");
+	if (f && fgets(pattern, sizeof(pattern), f) && strcmp(pattern, "core\n"))
+		found = true;
+	if (f)
+		fclose(f);
+	fd = open("core", O_RDONLY);
+	if (fd < 0 || fstat(fd, &st))
+		return found;
+	core = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (core != MAP_FAILED) {
+		found = memmem(core, st.st_size, &secret, sizeof(secret));
+		munmap(core, st.st_size);
+	}
+	close(fd);
+	unlink("core");
+	return found;
+}
+
+/*
+ * Every thread is killed, and waited for, before the memory is written. It is that of
+ * the sentry, whichever thread writes it: a stub's would not be written at all.
+ */
+TEST_F(hazard, the_process_dumps_core)
+{
+	char dir[] = "/tmp/sandtrap-core-XXXXXX";
+	int refs = references(&self->b);
+	uint64_t secret;
 	int i, status;
 	pid_t pid;
 
 	ASSERT_NE(NULL, mkdtemp(dir));
-	for (i = 0; i < 4; i++) {
+	ASSERT_EQ(0, chdir(dir));
+	for (i = 0; i < 8; i++) {
+		secret = box_now_ns() * 0x9e3779b97f4a7c15;
 		pid = box_fork(&self->b, &self->ctx);
-		if (!pid) {
-			struct runner r = { &self->b, &self->ctx, 0 };
-
-			if (setrlimit(RLIMIT_CORE, &all) || chdir(dir))
-				_exit(102);
-			start_runner(&r);
-			abort();
-		}
+		if (!pid)
+			dumping_sentry(&self->b, &self->ctx, secret, i % 2);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 		EXPECT_EQ(SIGABRT, WTERMSIG(status));
+		EXPECT_TRUE(WCOREDUMP(status));
+		EXPECT_TRUE(core_has(secret));
 	}
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	EXPECT_EQ(0, system(command));
+	EXPECT_TRUE(references_become(refs));
+	EXPECT_EQ(0, chdir("/"));
+	EXPECT_EQ(0, rmdir(dir));
 }
 
 /* ---- memory barriers ---- */
@@ -851,6 +924,7 @@ static void mark_log(const char *mark)
 static void test_hunger(struct __test_metadata *_metadata, FIXTURE_DATA(hazard) *self,
 			bool program)
 {
+	int refs = references(&self->b);
 	struct cgroup cg;
 	int i, status;
 	char mark[64];
@@ -875,6 +949,7 @@ static void test_hunger(struct __test_metadata *_metadata, FIXTURE_DATA(hazard) 
 	EXPECT_TRUE(kernel_is_well(mark));
 	klogctl(8 /* CONSOLE_LEVEL */, NULL, 7);
 	EXPECT_TRUE(cgroup_becomes(&cg, "populated ", 0));
+	EXPECT_TRUE(references_become(refs));
 	cgroup_remove(&cg);
 }
 

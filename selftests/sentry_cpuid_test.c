@@ -32,6 +32,8 @@
 #define FN_PREFIX 0x20
 #define FN_INSIDE 0x30
 #define FN_CONSTANT 0x50
+#define FN_CHANGED 0x60
+#define FN_LAST 0x70
 
 /* push %rbx; mov %edi, %eax; mov %esi, %ecx; cpuid; ...; pop %rbx; ret */
 static const uint8_t plain[] = {
@@ -43,10 +45,15 @@ static const uint8_t prefix[] = { 0xb8, 1, 0, 0, 0, 0xf3, 0x48, 0x0f, 0xa2, 0xc3
 static const uint8_t inside[] = { 0xb8, 1, 0, 0, 0, 0xb9, 0x0f, 0xa2, 0, 0, 0xc3 };
 /* mov $0x80000000, %eax; cpuid; ret: nothing to change in the answer */
 static const uint8_t constant[] = { 0xb8, 0, 0, 0, 0x80, 0x0f, 0xa2, 0xc3 };
+/* mov $0x80000000, %eax; mov %edi, %eax; cpuid; ret: the leaf is another by then */
+static const uint8_t changed[] = { 0xb8, 0, 0, 0, 0x80, 0x89, 0xf8, 0x0f, 0xa2, 0xc3 };
+/* mov $1, %eax; mov $0xa20f0000, %ecx; ret: ends like CPUID */
+static const uint8_t last[] = { 0xb8, 1, 0, 0, 0, 0xb9, 0, 0, 0x0f, 0xa2, 0xc3 };
 
 #define PLAIN_SITE (FN_PLAIN + 6)
 #define PREFIX_SITE (FN_PREFIX + 8)
 #define CONSTANT_SITE (FN_CONSTANT + 6)
+#define CHANGED_SITE (FN_CHANGED + 8)
 /* Across the first two pages: the second byte is the first of a page. */
 #define STRADDLE (PAGE_SIZE - 6)
 
@@ -57,6 +64,8 @@ static void fill_code(uint8_t *code)
 	memcpy(code + FN_PREFIX, prefix, sizeof(prefix));
 	memcpy(code + FN_INSIDE, inside, sizeof(inside));
 	memcpy(code + FN_CONSTANT, constant, sizeof(constant));
+	memcpy(code + FN_CHANGED, changed, sizeof(changed));
+	memcpy(code + FN_LAST, last, sizeof(last));
 	memcpy(code + STRADDLE, plain, sizeof(plain));
 }
 
@@ -171,17 +180,19 @@ TEST_F(rewrite, when_code_is_mapped)
 	EXPECT_REWRITTEN(self->t, CODE + PLAIN_SITE);
 	EXPECT_REWRITTEN(self->t, CODE + PREFIX_SITE);
 	EXPECT_REWRITTEN(self->t, CODE + PAGE_SIZE);
+	EXPECT_REWRITTEN(self->t, CODE + CHANGED_SITE);
 	EXPECT_ORIGINAL(self->t, CODE + CONSTANT_SITE);
 	EXPECT_EQ(0xa2, see(self->t, CODE + FN_INSIDE + 7));
-	EXPECT_EQ(3ul, self->kernel->cpuid_sites);
-	EXPECT_EQ(1ul, self->kernel->cpuid_left);
+	EXPECT_EQ(0xa2, see(self->t, CODE + FN_LAST + 9));
+	EXPECT_EQ(4ul, self->kernel->cpuid_sites);
+	EXPECT_EQ(2ul, self->kernel->cpuid_left);
 	for (i = 0; i < sizeof(self->code); i++)
 		same += see(self->t, CODE + i) == self->code[i];
-	EXPECT_EQ(sizeof(self->code) - 3, same);
+	EXPECT_EQ(sizeof(self->code) - 4, same);
 	/* Known the second time. */
 	map_code(self->t, self->file, RX, MAP_PRIVATE);
 	EXPECT_REWRITTEN(self->t, CODE + PLAIN_SITE);
-	EXPECT_EQ(1ul, self->kernel->cpuid_left);
+	EXPECT_EQ(2ul, self->kernel->cpuid_left);
 }
 
 TEST_F(rewrite, constant_leaves_too_if_features_are_hidden)
@@ -214,7 +225,10 @@ TEST_F(rewrite, code_made_at_run_time)
 	ASSERT_EQ(0, protect(self->t, JIT, 2 * PAGE_SIZE, RX));
 	EXPECT_REWRITTEN(self->t, JIT + PLAIN_SITE);
 	EXPECT_REWRITTEN(self->t, JIT + PAGE_SIZE);
+	EXPECT_REWRITTEN(self->t, JIT + CHANGED_SITE);
+	EXPECT_ORIGINAL(self->t, JIT + CONSTANT_SITE);
 	EXPECT_EQ(0xa2, see(self->t, JIT + FN_INSIDE + 7));
+	EXPECT_EQ(0xa2, see(self->t, JIT + FN_LAST + 9));
 	/* Only pages that may be written get their own code back. */
 	ASSERT_EQ(0, protect(self->t, JIT + PAGE_SIZE, PAGE_SIZE, RW));
 	EXPECT_ORIGINAL(self->t, JIT + PAGE_SIZE);
@@ -312,6 +326,8 @@ TEST(every_pair_is_found)
 		for (start = 0; start <= at; start += 7) {
 			len = 298 - start;
 			ASSERT_EQ(at - start, cpuid_find_bytes(buf + start, len));
+			len = at + 2 - start;
+			ASSERT_EQ(at - start, cpuid_find_bytes(buf + start, len));
 			/* Not if the second byte is behind the end. */
 			len = at + 1 - start;
 			ASSERT_EQ(len, cpuid_find_bytes(buf + start, len));
@@ -340,6 +356,32 @@ TEST(prefixes_are_no_obstacle)
 	EXPECT_EQ(-1, opcode_0f_offset(many, 14, CPUID_BYTE_2));
 	memcpy(many + 13, "\x66\x0f\xa2", 3);
 	EXPECT_EQ(-1, opcode_0f_offset(many, sizeof(many), CPUID_BYTE_2));
+}
+
+/*
+ * In front of CPUID each byte either has no effect or makes it something else. The list
+ * is that of the manual, spelled out: legacy prefixes but LOCK, and REX.
+ */
+TEST(only_prefixes_are_no_obstacle)
+{
+	static const char legacy[] = "\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3";
+	static const char rex[] = "@ABCDEFGHIJKLMNO";
+	uint8_t insn[3] = { 0, 0x0f, 0xa2 };
+	int byte, offset;
+
+	for (byte = 1; byte < 256; byte++) {
+		insn[0] = (uint8_t)byte;
+		offset = strchr(legacy, byte) || strchr(rex, byte) ? 1 : -1;
+		EXPECT_EQ(offset, opcode_0f_offset(insn, sizeof(insn), CPUID_BYTE_2)) {
+			TH_LOG("prefix %02x", byte);
+		}
+		/* The opcode is both of its bytes, and another instruction is not this one. */
+		insn[0] = 0x0f;
+		insn[1] = (uint8_t)byte;
+		offset = byte == CPUID_BYTE_2 ? 0 : -1;
+		EXPECT_EQ(offset, opcode_0f_offset(insn, 2, CPUID_BYTE_2));
+		insn[1] = 0x0f;
+	}
 }
 
 /* ---- features ---- */

@@ -19,6 +19,7 @@
  *
  * TAP on stdout. The machine's kernel log is the other half of the verdict.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -210,8 +211,7 @@ static bool hangs(void)
 	return false;
 }
 
-/* What was stopped before it could learn that its parent is dead has to go on to do so. */
-static void continue_children(void)
+static void for_each_child(void (*fn)(pid_t pid))
 {
 	char path[64];
 	FILE *f;
@@ -220,9 +220,43 @@ static void continue_children(void)
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	f = fopen(path, "r");
 	while (f && fscanf(f, "%d", &pid) == 1)
-		kill(pid, SIGCONT);
+		fn(pid);
 	if (f)
 		fclose(f);
+}
+
+/* What was stopped before it could learn that its parent is dead has to go on to do so. */
+static void continue_child(pid_t pid)
+{
+	kill(pid, SIGCONT);
+}
+
+/* Its threads: what they are doing, and where in the kernel, as root may see it. */
+static void show_child(pid_t pid)
+{
+	char path[64], line[128];
+	struct dirent *d;
+	FILE *f;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		static const char *const files[] = { "stat", "stack" };
+		unsigned int i;
+
+		for (i = 0; i < 2 && d->d_name[0] != '.'; i++) {
+			snprintf(path, sizeof(path), "/proc/%d/task/%.16s/%s", pid, d->d_name,
+				 files[i]);
+			f = fopen(path, "r");
+			while (f && fgets(line, sizeof(line), f))
+				printf("#   %.*s\n", (int)strcspn(line, "\n"), line);
+			if (f)
+				fclose(f);
+		}
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* Waits for @pid, or with -1 for everybody: orphans come to us. */
@@ -238,7 +272,7 @@ static bool wait_for(pid_t pid, int *status)
 		if (box_now_ns() > end || (pid > 0 && hangs()))
 			return false;
 		if (!got && pid < 0)
-			continue_children();
+			for_each_child(continue_child);
 		if (!got)
 			usleep(2000);
 	}
@@ -266,7 +300,8 @@ static bool run_round(unsigned int round)
 		return false;
 	}
 	if (!wait_for(-1, &status)) {
-		printf("# processes of the round are left\n");
+		printf("# processes of the round are left:\n");
+		for_each_child(show_child);
 		explain(round);
 		return false;
 	}

@@ -23,7 +23,9 @@ holds()
 				cost[$3] = $4
 		}
 		END {
-			without = cost["without-module"]; native = cost["native"]
+			without = cost["without"]; native = cost["native"]
+			fault = cost["native-fault"]; without_fault = cost["without-fault"]
+			signal = cost["native-signal"]; without_signal = cost["without-signal"]
 			sandtrap = cost["sandtrap"]; ptrace = cost["ptrace"]; direct = cost["direct"]
 			exit !('"$2"')
 		}' "$work/$kernel"
@@ -87,6 +89,11 @@ for kernel in $kernels; do
 	done
 	test_that other_tasks_execute_not_one_instruction_more icount \
 		'native > 0 && without > 0 && native == without'
+	test_that other_tasks_fault_as_before icount \
+		'fault > 0 && without_fault > 0 && fault == without_fault'
+	# The third hook looks at every signal.
+	test_that other_tasks_signals_cost_at_most_3_percent icount \
+		'signal > 0 && without_signal > 0 && signal <= 1.03 * without_signal'
 	limit=$(one_cpu_limit "$kernel")
 	test_that "one_cpu_at_most_${limit}_times_native" icount \
 		"native > 0 && sandtrap > 0 && sandtrap <= $limit * native"

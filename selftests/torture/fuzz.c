@@ -36,8 +36,10 @@
 #include "torture/fuzz/fuzz.h"
 
 #define ROUND_OPS 2000
-#define HANG_NS 120000000000ull
-#define ROUND_NS 900000000000ull
+
+/* Times SANDTRAP_SLOW, as for the tests; see patience.h. */
+static uint64_t hang_ns = 120000000000ull;
+static uint64_t round_ns = 900000000000ull;
 
 struct fuzz_round fuzz = { .threads = 4 };
 struct board *board;
@@ -205,7 +207,7 @@ static bool hangs(void)
 	for (i = 0; i < fuzz.threads; i++) {
 		uint64_t since = board->threads[i].since;
 
-		if (since && box_now_ns() > since + HANG_NS)
+		if (since && box_now_ns() > since + hang_ns)
 			return true;
 	}
 	return false;
@@ -262,7 +264,7 @@ static void show_child(pid_t pid)
 /* Waits for @pid, or with -1 for everybody: orphans come to us. */
 static bool wait_for(pid_t pid, int *status)
 {
-	uint64_t end = box_now_ns() + (pid > 0 ? ROUND_NS : HANG_NS);
+	uint64_t end = box_now_ns() + (pid > 0 ? round_ns : hang_ns);
 	pid_t got;
 
 	for (;;) {
@@ -321,7 +323,13 @@ static bool run_round(unsigned int round)
 
 static void options(int argc, char **argv)
 {
+	const char *slow = getenv("SANDTRAP_SLOW");
 	int c;
+
+	if (slow && atoi(slow) > 1) {
+		hang_ns *= atoi(slow);
+		round_ns *= atoi(slow);
+	}
 
 	while ((c = getopt(argc, argv, "fs:n:t:r:")) != -1) {
 		switch (c) {

@@ -84,7 +84,7 @@ check list bash -c '"$@" | grep -P "^avx2\t(present|absent)\thides too: .*avx512
 # ---- one way or the other
 
 if [ -n "$can_fault" ]; then
-	check hardware_path bash -c '"$@" | grep -E " [1-9][0-9]* +CPUID instructions answered, 0 rewritten"' - \
+	check hardware_path bash -c '"$@" 2>&1 | grep -E " [1-9][0-9]* +CPUID instructions answered, 0 rewritten"' - \
 		"$SANDRUN" --platform="$PLATFORM" --stats --no-cpuid-rewrite "$prog" features
 	skip rewriting_path "CPU has no need of it: runs where /proc/cpuinfo does not list cpuid_fault"
 else

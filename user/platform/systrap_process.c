@@ -383,6 +383,8 @@ static int make_template(struct systrap_platform *p)
 		return err;
 	features = p->template->ops->stack[0];
 	p->base.cpuid_events = features & STUB_CPUID_FAULTS;
+	if (p->base.cpuid_events)
+		p->options |= SYSMSG_OPTION_CPUID;
 	p->base.have_global_memory_barrier = features & STUB_BARRIER;
 	return 0;
 }

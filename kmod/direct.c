@@ -666,6 +666,20 @@ static void kick_work(struct callback_head *work)
 	module_put(THIS_MODULE);
 }
 
+/* The work may be done when the runner has left, and all else is gone. */
+static bool queue_kick(struct sandtrap_context *ctx, struct task_struct *runner)
+{
+	if (!try_module_get(THIS_MODULE))
+		return false;
+	kref_get(&ctx->ref);
+	if (!task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL))
+		return true;
+	/* The caller has another. */
+	sandtrap_context_put(ctx);
+	module_put(THIS_MODULE);
+	return false;
+}
+
 /* Makes the runner, if there is one, look at pending_event(). */
 void sandtrap_direct_kick(struct sandtrap_context *ctx)
 {
@@ -674,19 +688,8 @@ void sandtrap_direct_kick(struct sandtrap_context *ctx)
 	/* The runner removes itself before it goes; RCU keeps what we saw. */
 	rcu_read_lock();
 	runner = READ_ONCE(ctx->direct.runner);
-	/* The work may be done when the runner has left, and all else is gone. */
-	if (runner && !test_and_set_bit(0, &ctx->direct.kicked)) {
-		if (try_module_get(THIS_MODULE)) {
-			kref_get(&ctx->ref);
-			if (!task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL))
-				goto out;
-			/* The caller has another. */
-			sandtrap_context_put(ctx);
-			module_put(THIS_MODULE);
-		}
+	if (runner && !test_and_set_bit(0, &ctx->direct.kicked) && !queue_kick(ctx, runner))
 		clear_bit(0, &ctx->direct.kicked);
-	}
-out:
 	rcu_read_unlock();
 }
 

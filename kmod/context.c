@@ -4,8 +4,8 @@
  *
  * A context is stopped while its page's resume_seq differs from its sequence
  * number, and resumed from the moment they are equal. Only the thread that runs
- * the context (trap.c) makes the next sequence number, so neither side can miss
- * the other:
+ * the context, or for want of one whoever ends the address space, makes the next
+ * sequence number, so neither side can miss the other:
  *
  *	sentry, here or in user space		thread, in trap.c
  *	resume_seq = seq			sleeping = need_wakeup = 1

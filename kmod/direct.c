@@ -8,8 +8,19 @@
  * its registers: user mode is the program. lseek() does so at once, if nobody watches
  * the ends of the task's calls; else it is done on the way back to user mode, where a
  * signal would be handled. The next system call, forced signal, or signal of the task
- * itself makes it take back its own, and the call returns. Nothing of the program
- * is ever on the kernel's stack or in the task when anything else looks.
+ * itself makes it take back its own, and the call returns. Of a system call:
+ *
+ *	the program executes "syscall"; the kernel saves its registers, sees the work
+ *	bit, and calls syscall_user_dispatch(), which ftrace redirects (hook.c)
+ *	sandtrap_direct_syscall()
+ *	    registers into the context's page
+ *	    leave()		the caller's FPU state, mm and segments, and its registers, with
+ *				0 for the result of RUN or lseek()
+ *	    report()		event and number; the claim is given back
+ *	    return true: the kernel skips the call, and user mode is the caller
+ *
+ * Nothing of the program is ever on the kernel's stack or in the task when anything
+ * else looks.
  *
  * Hazards, and what answers them:
  *

@@ -2,7 +2,7 @@
 /*
  * hook.c - how the kernel's functions come to call us, for our tasks only
  *
- * Four functions are redirected with ftrace, as live patches do it. For a task
+ * Some functions, as listed here, are redirected with ftrace, as live patches do it. For a task
  * that is not ours the function runs as if nothing were there. The first is
  * not even reached by a task that has no syscall user dispatch.
  *

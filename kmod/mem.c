@@ -3,8 +3,9 @@
  * mem.c - operations on the memory of address spaces
  *
  * Batches of map and unmap are copied and checked in the sentry's context, where
- * their files are resolved, and run on a thread of the stub process. Copies
- * and atomics go through the pages of the other mm, from the sentry's thread.
+ * their files are resolved, and run on a thread of the stub process, or in direct mode
+ * on the caller, in the other mm. Copies and atomics go through the pages of the other
+ * mm, from the sentry's thread.
  */
 #include <linux/file.h>
 #include <linux/highmem.h>

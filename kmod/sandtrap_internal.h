@@ -6,8 +6,9 @@
  * file and a stub file hold their space; a space and a context hold their
  * instance's memory, which does not keep the instance alive: an instance is
  * dead after sandtrap_instance_kill(). The instance's table holds contexts. A
- * bound context and its thread hold each other: the context is released by the
- * thread letting go of it. An attached thread holds the module, and its task.
+ * bound context holds its space, and is held by its thread, which lets go of it
+ * before it goes; the way back, ->thread, is good under RCU only. An attached thread
+ * holds its space, the module, and its task.
  *
  * Ordering of locks, outermost first:
  *
@@ -20,13 +21,18 @@
  *	sandtrap_space.lock	spin lock; server, threads, waiting contexts, those
  *				that run directly
  *	sandtrap_ring.lock	spin lock; producer side of the ring
- *	task_struct.alloc_lock	the kernel's, with none of the above: of the calling
- *				task, while it changes its mm (direct.c); of one that is
- *				to become the owner of its mm (exit probe)
+ *	task_struct.alloc_lock	the kernel's, with none of the spin locks above: of the
+ *				calling task, while it changes its mm (direct.c); of one
+ *				that is to become the owner of its mm (exit probe)
+ *
+ * Outside of all spin locks, and with none of each other: the mmap lock of an mm and
+ * (since 6.19) the mutex of its concurrency ids, which sleep; the lock inside the table
+ * of contexts.
  *
  * All are taken in process context only. The exit probe may hold a CPU with
- * preemption off (before 7.2), so nothing that can sleep is taken under a spin lock. The
- * path of a system call takes none of them, unless the context uses the ring.
+ * preemption off (before 7.2), so nothing that can sleep is taken under a spin lock.
+ * A system call in ring mode takes none of them but busy, and ring.lock if the context
+ * uses the ring; in direct mode busy, and alloc_lock once each way.
  */
 #ifndef _SANDTRAP_INTERNAL_H
 #define _SANDTRAP_INTERNAL_H
@@ -73,8 +79,9 @@
  * sandtrap_context.busy
  *	protects	what the context is bound to (->space), the place of the one who
  *			waits for it (->waiter), and the request that is made to it
- *	taken by	RUN, lseek(), WAIT, PULL, BIND while they last; RELEASE, for ever;
- *			NEW_CONTEXT, until the context is complete
+ *	taken by	RUN, lseek(), WAIT, PULL, BIND while they last, and in direct mode
+ *			until the program has been left; RELEASE and the last close() of
+ *			the instance, for ever; NEW_CONTEXT, until the context is complete
  *	may sleep	yes; nobody waits for it: the second comer gets EBUSY. RESUME and
  *			INTERRUPT do without
  * sandtrap_space.batch
@@ -99,16 +106,21 @@
  *	may sleep	no; space locks, and those that a signal takes, are taken under it
  * sandtrap_space.lock
  *	protects	which thread has which context (->thread, ->ctx, ->next, ->unbind),
- *			the three lists of those who wait, ->server, ->dead
+ *			the lists of those who wait, of idle threads and of contexts that run
+ *			directly; ->server, ->dead; ->mm is published for readers without it
  *	taken by	NEW_CONTEXT, BIND, RELEASE; SERVE, ATTACH; a thread that lets go of its
  *			context, or exits; the end of the space
  *	may sleep	no; an event may be published under it, so ring.lock and the locks of
  *			wait queues are taken under it
  * sandtrap_ring.lock
  *	protects	the producer's side of the ring: ->head, ->overflows, ->backlog
- *	taken by	every event of a context with SANDTRAP_CONTEXT_RING, poll(), WAIT for
- *			the ring, the last put of a context
+ *	taken by	RING_SETUP; every event of a context with SANDTRAP_CONTEXT_RING; poll(),
+ *			WAIT for the ring, the last put of a context
  *	may sleep	no; nothing else is taken under it
+ * task_struct.alloc_lock
+ *	protects	the task's ->mm, and who owns an mm
+ *	taken by	a thread that enters a program or leaves one; the exit probe
+ *	may sleep	no; nothing of ours is taken under it
  */
 
 struct sandtrap_context;

@@ -2,9 +2,9 @@
 /*
  * trap.c - the hot path: an event of a program out, an answer in
  *
- * Everything here runs on the stub's thread, most of it inside the hooked
- * functions; contexts that run on their callers have direct.c. See context.c for
- * why no wake-up is lost.
+ * All but sandtrap_publish() and sandtrap_save_fault() runs on the stub's thread, most
+ * of it inside the hooked functions; contexts that run on their callers have direct.c.
+ * See context.c for why no wake-up is lost.
  *
  * The life of a trapped system call, in ring mode:
  *

@@ -7,7 +7,7 @@
  *  - /dev/sandtrap: every open() is an *instance*, owned by the memory map (the
  *    process) that opened it, the sentry. It ends, and all its stub processes
  *    are killed, when its last descriptor is closed or when the process that
- *    opened it exits. Ring and context pages are mmap()ed from it.
+ *    opened it exits or executes another program. Ring and context pages are mmap()ed from it.
  *  - an *address space*, made by SANDTRAP_NEW_ADDRESS_SPACE, for the sentry:
  *    memory operations. Closing its last descriptor kills its stub process. It
  *    does not keep the instance alive.
@@ -17,7 +17,8 @@
  *
  * A *context* is one thread of a sandboxed program: an id of the instance and
  * some pages shared by kernel and sentry, never by the stub. It runs in one
- * address space at a time, on a stub thread of its own.
+ * address space at a time, on a stub thread of its own or (SANDTRAP_CONTEXT_DIRECT)
+ * on the thread that calls.
  *
  * Every argument structure begins with its size, and may grow at its end: the
  * kernel takes shorter ones (missing members are 0) and longer ones (whose
@@ -25,13 +26,13 @@
  *
  * Errors, the same for all commands:
  *  ENOTTY      unknown command, or not for this kind of descriptor
- *  E2BIG       structure longer than the kernel's, and its tail is not 0
+ *  E2BIG       structure longer than a page; or than the kernel's, and its tail is not 0
  *  EOPNOTSUPP  unknown flag, or reserved member that is not 0
  *  EINVAL      wrong value: size below the smallest, alignment, range, state
- *  EFAULT      bad pointer; or, for SANDTRAP_COPY and SANDTRAP_ATOMIC, a bad
- *              address in the address space
- *  EPERM       not the owner of the instance; or the caller is not a stub fit
- *              to serve or to attach
+ *  EFAULT      bad pointer; or, for SANDTRAP_ATOMIC, a bad address in the address
+ *              space
+ *  EPERM       not the owner of the instance; the caller is not a stub fit to serve
+ *              or to attach; or it cannot run a program directly
  *  ENOENT      no context with this id
  *  EBADF       not a descriptor, or not of the kind wanted
  *  EBUSY       another thread is running, waiting for or changing this context
@@ -91,8 +92,9 @@
  * SANDTRAP_FEATURE_RING_MODE: contexts run on threads of a stub process.
  * SANDTRAP_FEATURE_DIRECT_MODE: contexts can run on the calling thread; see
  * SANDTRAP_CONTEXT_DIRECT.
- * SANDTRAP_FEATURE_CPUID_FAULTING: the CPU can make CPUID fault; the stub
- * process decides with ARCH_CPUID_SET before it attaches.
+ * SANDTRAP_FEATURE_CPUID_FAULTING: the CPU can make CPUID fault; in ring mode
+ * the stub process decides with arch_prctl(ARCH_SET_CPUID) before it attaches, in
+ * direct mode what the caller has set holds.
  */
 #define SANDTRAP_FEATURE_RING_MODE (1u << 0)
 #define SANDTRAP_FEATURE_DIRECT_MODE (1u << 1)
@@ -160,7 +162,7 @@ struct sandtrap_new_address_space {
  * thread of the stub: the thread that calls SANDTRAP_RUN, or lseek, becomes the
  * program, in the address space's memory, and the program's next event is the
  * return of that call. Only these two resume it; a store to resume_seq has no
- * effect, and SANDTRAP_RESUME and SANDTRAP_WAIT return EINVAL while the context
+ * effect, SANDTRAP_RESUME returns EINVAL, and so does SANDTRAP_WAIT while the context
  * is stopped. It cannot use the ring: EINVAL.
  *
  * A signal for the calling thread ends the program's turn first. If the signal has
@@ -301,9 +303,10 @@ struct sandtrap_mem_op {
  * @seq: sequence number of the event that is answered
  * @ops: user address of an array of struct sandtrap_mem_op
  * @nr_ops: its length; 0 if there are none
- * @out_ops_done: operations carried out; only written if @nr_ops is not 0
- * @out_op_error: errno of the operation that failed, else 0; only written if
- *	@nr_ops is not 0
+ * @out_ops_done: operations carried out; only written if @nr_ops is not 0, and
+ *	@ops have passed the check
+ * @out_op_error: errno of the operation that failed, else 0; written as
+ *	@out_ops_done
  * @__reserved: must be 0
  *
  * On an instance, by its owner. Carries out @ops in the context's address
@@ -379,8 +382,9 @@ struct sandtrap_wait {
  * @nr_ops: its length, not 0
  * @out_ops_done: operations carried out
  *
- * On an address space, by its owner. Stops at the first operation that fails
- * and returns its error; @out_ops_done is then the index of that operation.
+ * On an address space, by its owner. All operations are checked first: if one makes
+ * no sense none is carried out, and @out_ops_done is 0. Then stops at the first that
+ * fails and returns its error; @out_ops_done is then the index of that operation.
  */
 struct sandtrap_mem {
 	__u32 size;
@@ -453,10 +457,12 @@ struct sandtrap_atomic {
 /**
  * DOC: SANDTRAP_SERVE and SANDTRAP_ATTACH
  *
- * On a stub descriptor, by the stub process. It must have one thread, seccomp in
- * filter mode, its code in a mapping that is executable and not writable, and
- * nothing registered that the kernel would write to: no restartable sequences, no
- * robust futexes, no thread id to clear; EPERM otherwise.
+ * On a stub descriptor, by the stub process, which is not the owner's. Both want
+ * seccomp in filter mode, and nothing registered that the kernel would write to: no
+ * restartable sequences, no robust futexes, no thread id to clear. SANDTRAP_SERVE also
+ * wants its caller to be alone in its process, with PR_SET_NO_NEW_PRIVS, and its code
+ * in a mapping that is executable and not writable; SANDTRAP_ATTACH wants no syscall
+ * user dispatch. EPERM otherwise.
  *
  * SANDTRAP_SERVE makes the caller the server of the address space: the only
  * one, for ever. It returns a positive number for which the server is to make

@@ -3,7 +3,7 @@
 #
 # lib.sh - what the torture scripts share: results as TAP, and what they need
 #
-# Sourced by every script here; finish is their last command.
+# Sourced by every script here but fuzz.sh; finish is their last command.
 
 suite=$(basename "$0" .sh)
 tests=0

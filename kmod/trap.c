@@ -379,15 +379,22 @@ void sandtrap_save_fault(struct sandtrap_fault *f,
 			 const struct kernel_siginfo *info)
 {
 	const struct thread_struct *t = &current->thread;
+	u32 trap_nr = t->trap_nr;
+	u64 error_code = t->error_code;
 
+	/* In an mm that has uprobes the kernel does not say so of an INT3. */
+	if (info->si_signo == SIGTRAP && info->si_code == SI_KERNEL) {
+		trap_nr = X86_TRAP_BP;
+		error_code = 0;
+	}
 	f->signo = info->si_signo;
 	f->code = info->si_code;
-	f->trap_nr = t->trap_nr;
-	f->error_code = t->error_code;
-	f->access = access_type(t->trap_nr, t->error_code);
+	f->trap_nr = trap_nr;
+	f->error_code = error_code;
+	f->access = access_type(trap_nr, error_code);
 	f->addr = info->si_code > 0 && info->si_code != SI_KERNEL ?
 		(unsigned long __force)info->si_addr : 0;
-	f->cr2 = t->trap_nr == X86_TRAP_PF ? t->cr2 : 0;
+	f->cr2 = trap_nr == X86_TRAP_PF ? t->cr2 : 0;
 }
 
 /* In place of a signal that the kernel forces on the running task. */

@@ -454,6 +454,14 @@ static int stay(struct sandtrap_context *ctx, u32 event, int error)
 	return 0;
 }
 
+/* What the pages hold the program has never had, unless only a signal had it leave. */
+static int stay_dead(struct sandtrap_context *ctx)
+{
+	if (!ctx->direct.entered)
+		ctx->direct.save = 0;
+	return stay(ctx, SANDTRAP_EVENT_DEAD, 0);
+}
+
 /* With d->mm. @comes: the program is next, if no signal is. */
 static __always_inline long begin(struct sandtrap_context *ctx, u32 seq,
 				  struct sandtrap_batch *batch, bool returns_rax,
@@ -504,7 +512,7 @@ static __always_inline long run(struct sandtrap_context *ctx, u32 seq,
 	if (unlikely(!ctx->direct.mm))
 		err = hold_mm(ctx);
 	if (unlikely(err == -ESRCH || (!err && is_dead(ctx->space))))
-		err = stay(ctx, SANDTRAP_EVENT_DEAD, 0);
+		err = stay_dead(ctx);
 	else if (likely(!err))
 		err = begin(ctx, seq, batch, returns_rax, &comes);
 	if (unlikely(!comes))

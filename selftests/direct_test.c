@@ -407,6 +407,29 @@ TEST_END(another_thread_executes_a_program, 1, 0)
 TEST_END(another_thread_closes_the_instance, 2, 0)
 TEST_END(the_main_thread_ends_alone, 3, SIGKILL)
 
+/* What the sentry has in the pages was never the program's: it is for the next stub. */
+TEST_F(direct, the_death_of_a_stub_leaves_state_that_was_never_loaded)
+{
+	const uint32_t save = SANDTRAP_RESUME_SAVE_SEGMENTS | SANDTRAP_RESUME_SAVE_FPU;
+	struct sandtrap_context_page *page = self->ctx.page;
+	unsigned char *fpu = (unsigned char *)page + SANDTRAP_FPU_OFFSET;
+	pid_t stub;
+
+	LOAD(&self->b, &self->ctx, box_syscall);
+	ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run_flags(&self->b, &self->ctx, save));
+	EXPECT_EQ(SANDTRAP_EVENT_F_SEGMENTS | SANDTRAP_EVENT_F_FPU, page->event_flags);
+	page->regs.fs_base = BOX_DATA;
+	fpu[32] ^= 0x5a;
+	ASSERT_EQ(1, box_stubs(&self->b, &stub, 1));
+	ASSERT_EQ(0, kill(stub, SIGKILL));
+	ASSERT_EQ(SANDTRAP_EVENT_DEAD,
+		  box_run_flags(&self->b, &self->ctx, SANDTRAP_RESUME_LOAD_SEGMENTS |
+							      SANDTRAP_RESUME_LOAD_FPU));
+	EXPECT_EQ(0, page->event_flags);
+	EXPECT_EQ(BOX_DATA, page->regs.fs_base);
+	EXPECT_EQ(0x5a, fpu[32]);
+}
+
 TEST_F(direct, a_killed_stub_is_an_event)
 {
 	struct runner r = { &self->b, &self->ctx, 0 };

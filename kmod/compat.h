@@ -306,31 +306,57 @@ static inline void sandtrap_mm_own(struct mm_struct *mm)
 #endif
 }
 
-/* One of the threads of a process ends, or has just lost its mm: as above. */
-static inline void sandtrap_mm_pass_on(struct task_struct *task, struct mm_struct *mm)
+/* @task ends, or has just lost @mm: @heir owns it in its place, if that is its mm, too. */
+static inline bool sandtrap_mm_hand_over(struct task_struct *task, struct task_struct *heir,
+					 struct mm_struct *mm)
+{
+	bool has_mm;
+
+	/* Under its lock it has the mm, and will pass it on when it ends. */
+	task_lock(heir);
+	has_mm = heir->mm == mm;
+#ifdef CONFIG_MEMCG
+	if (has_mm) {
+		struct task_struct **owner = (struct task_struct __force **)&mm->owner;
+
+		if (READ_ONCE(*owner) == task)
+			WRITE_ONCE(*owner, heir);
+		else
+			cmpxchg(owner, NULL, heir);
+	}
+#endif
+	task_unlock(heir);
+	return has_mm;
+}
+
+/* Is the caller the one whose memory cgroup is charged for its mm? */
+static inline bool sandtrap_owns_mm(void)
 {
 #ifdef CONFIG_MEMCG
-	struct task_struct *t, **owner;
+	return rcu_access_pointer(current->mm->owner) == current;
+#else
+	return true;
+#endif
+}
 
-	for_each_thread(task, t) {
-		bool has_mm;
+/*
+ * The caller, which has @mm for a while, is charged for what it takes. False if @lender
+ * has lost it: the kernel may be about to choose an owner, which that sees first.
+ */
+static inline bool sandtrap_mm_borrow(struct mm_struct *mm, struct task_struct *lender)
+{
+#ifdef CONFIG_MEMCG
+	/* A full barrier: @lender loses it before it looks who the owner is. */
+	xchg((struct task_struct __force **)&mm->owner, current);
+#endif
+	return data_race(lender->mm) == mm;
+}
 
-		if (t == task)
-			continue;
-		/* Under its lock it has the mm, and will pass it on when it ends. */
-		task_lock(t);
-		has_mm = t->mm == mm;
-		if (has_mm) {
-			owner = (struct task_struct __force **)&mm->owner;
-			if (READ_ONCE(*owner) == task)
-				WRITE_ONCE(*owner, t);
-			else
-				cmpxchg(owner, NULL, t);
-		}
-		task_unlock(t);
-		if (has_mm)
-			return;
-	}
+/* @task will not own @mm, even if nobody else does. */
+static inline void sandtrap_mm_renounce(struct task_struct *task, struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	cmpxchg((struct task_struct __force **)&mm->owner, task, NULL);
 #endif
 }
 

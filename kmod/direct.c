@@ -44,9 +44,11 @@
  *    then kills both; the reaper takes only private memory, of which a stub has none.
  *    While its first thread is in a program, a sentry counts for what that has.
  *  - mm->owner, whose memory cgroup is charged: the kernel may make a runner the owner of
- *    a mm whose process died. Taken back under task_lock() when the runner leaves. And
- *    when the owner of the caller's mm ends, the kernel gives up its search for another
- *    at a thread that has a different mm: see sandtrap_owner_exits().
+ *    a mm whose process died. Taken back under task_lock() when the runner leaves. While
+ *    it carries out a batch it is the owner in any case: an operation can be long, and
+ *    the process of the mm may die meanwhile. And when the owner of the caller's mm ends,
+ *    the kernel gives up its search for another at a thread that has a different mm: see
+ *    sandtrap_owner_exits().
  *  - active_mm and lazy TLB: both pointers change together, with interrupts off, as
  *    kthread_use_mm() does it. rss counters that a task caches (6.1) are flushed.
  *  - membarrier(): the runqueue is told the mm's state; the write to CR3 is the barrier
@@ -435,7 +437,10 @@ static int run_batch(struct sandtrap_context *ctx, struct sandtrap_batch *batch)
 
 	sandtrap_trap_current(&d->trapped);
 	wear(d, ctx->inst->owner_mm);
-	err = sandtrap_batch_run(batch, ctx->space);
+	err = -ESRCH;
+	if (likely(sandtrap_mm_borrow(d->mm, ctx->space->server)))
+		err = sandtrap_batch_run(batch, ctx->space);
+	sandtrap_mm_hand_over(current, ctx->space->server, d->mm);
 	unwear(d, ctx->inst->owner_mm);
 	sandtrap_untrap_current();
 	batch->req.error = err;

@@ -235,6 +235,7 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 static void on_exec(void *data, struct task_struct *task, pid_t old_pid,
 		    struct linux_binprm *bprm)
 {
+	sandtrap_server_gone(task);
 	sandtrap_owner_gone(task);
 }
 

@@ -143,10 +143,23 @@ void sandtrap_owner_gone(struct task_struct *task)
 	rcu_read_unlock();
 }
 
+/* To a thread of its process that is not in a program: those have another mm. */
+static bool pass_on(struct task_struct *task, struct mm_struct *mm)
+{
+	struct task_struct *t;
+
+	for_each_thread(task, t) {
+		if (t != task && sandtrap_mm_hand_over(task, t, mm))
+			return true;
+	}
+	return false;
+}
+
 /*
  * @task, which is not the last of its process, ends, and others may be in programs. The
  * kernel takes such a thread for one of another process. In the exit probe, which comes
- * after the kernel's own search, or since 6.16 before it.
+ * after the kernel's own search, or since 6.16 before it. If all are in programs, the
+ * first that leaves makes itself the owner, or is found when all are looked at again.
  */
 void sandtrap_owner_exits(struct task_struct *task)
 {
@@ -155,8 +168,10 @@ void sandtrap_owner_exits(struct task_struct *task)
 	rcu_read_lock();
 	hash_for_each_possible_rcu(owners, inst, owner_node,
 				   (unsigned long)task->signal) {
-		if (inst->owner == task->signal)
-			sandtrap_mm_pass_on(task, inst->owner_mm);
+		if (inst->owner != task->signal || pass_on(task, inst->owner_mm))
+			continue;
+		sandtrap_mm_renounce(task, inst->owner_mm);
+		pass_on(task, inst->owner_mm);
 	}
 	rcu_read_unlock();
 }

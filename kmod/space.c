@@ -313,7 +313,7 @@ static int become_server(struct sandtrap_space *space)
 	int err;
 
 	if (!thread_group_empty(current) ||
-	    current->mm == space->inst->owner_mm ||
+	    current->mm == space->inst->owner_mm || !sandtrap_owns_mm() ||
 	    current->seccomp.mode != SECCOMP_MODE_FILTER ||
 	    !task_no_new_privs(current) || !sandtrap_task_is_bare())
 		return -EPERM;

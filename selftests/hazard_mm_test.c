@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -419,6 +420,81 @@ TEST_F(hazard_mm, a_sentry_is_charged_for_its_memory_when_its_first_thread_has_e
 			_exit(102);
 		/* This thread alone. */
 		syscall(SYS_exit, 0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(cgroup_becomes(&cg, "populated ", 0));
+	cgroup_remove(&cg);
+}
+
+struct populator {
+	struct box *b;
+	struct box_context *ctx;
+	int file;
+};
+
+/* A batch of one operation, on a thread that is not the first. */
+static void *populate(void *data)
+{
+	struct populator *p = data;
+	struct sandtrap_mem_op op = {
+		.op = SANDTRAP_MEM_MAP,
+		.flags = SANDTRAP_MEM_POPULATE,
+		.prot = PROT_READ | PROT_WRITE,
+		.fd = p->file,
+		.addr = BOX_FREE,
+		.len = SHARE,
+	};
+	struct sandtrap_run run = {
+		.size = sizeof(run),
+		.id = p->ctx->id,
+		.seq = p->ctx->page->event_seq,
+		.ops = (uintptr_t)&op,
+		.nr_ops = 1,
+	};
+
+	box_fit_for_direct();
+	ioctl(p->b->fd, SANDTRAP_RUN, &run);
+	return NULL;
+}
+
+/* 0: all of an operation in which the stub dies is charged to the group. */
+static int lose_stub_while_populating(struct box *b, struct cgroup *cg)
+{
+	struct box_context ctx;
+	struct populator p = { b, &ctx, memfd_create("much", MFD_CLOEXEC) };
+	pthread_t thread;
+	long before;
+	pid_t stub;
+
+	if (cgroup_write(cg->dir, "cgroup.procs", "0") || box_open_on(b, b->mem, b->file) ||
+	    box_new_direct(b, &ctx) || ftruncate(p.file, SHARE))
+		return 1;
+	if (box_stubs(b, &stub, 1) != 1)
+		return 2;
+	before = cgroup_read(cg, "memory.current", "");
+	if (pthread_create(&thread, NULL, populate, &p))
+		return 3;
+	while (cgroup_read(cg, "memory.current", "") < before + SHARE / 8)
+		;
+	kill(stub, SIGKILL);
+	pthread_join(thread, NULL);
+	return cgroup_read(cg, "memory.current", "") - before < SHARE * 3 / 4 ? 4 : 0;
+}
+
+/* The mm that it works in has lost its process, and this thread is not found as the next owner. */
+TEST_F(hazard_mm, a_caller_is_charged_for_its_batch_when_the_stub_has_died)
+{
+	struct cgroup cg;
+	int status;
+	pid_t pid;
+
+	if (geteuid() || cgroup_make(&cg, "+memory"))
+		SKIP(return, "this machine has no cgroup2 with memory for us: run as root");
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(lose_stub_while_populating(&self->b, &cg));
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);

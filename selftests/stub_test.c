@@ -109,6 +109,83 @@ TEST_F(stub, code_that_can_change_is_refused_every_time)
 	close(as);
 }
 
+/* It serves, and becomes another program, which would have the descriptor. */
+static void serve_and_execute(int stub_fd)
+{
+	const int fd = 0;
+
+	if (dup2(stub_fd, fd) != fd || close_range(1, ~0u, 0))
+		_exit(4);
+	get_bare();
+	if (ioctl(fd, SANDTRAP_SERVE, 0l) <= 0)
+		_exit(1);
+	execl("/bin/sleep", "sleep", "1000", NULL);
+	_exit(2);
+}
+
+TEST_F(stub, a_server_that_executes_a_program_is_one_no_longer)
+{
+	struct box_context ctx;
+	int stub_fd, as, status;
+	pid_t pid;
+
+	as = new_space(&self->b, &stub_fd);
+	ASSERT_LE(0, as);
+	pid = fork();
+	if (!pid)
+		serve_and_execute(stub_fd);
+	close(stub_fd);
+	/* It is to make a thread for this one. */
+	ASSERT_EQ(0, box_new_context(&self->b, as, 0, &ctx));
+	EXPECT_TRUE(box_gone(pid, SOON));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, status);
+	EXPECT_EQ(0, box_wait(&self->b, &ctx, 1, 0));
+	EXPECT_EQ(SANDTRAP_EVENT_DEAD, ctx.page->event);
+	EXPECT_EQ(-ESRCH, box_map(&self->b, as, BOX_FREE, 0, 1, PROT_READ));
+	close(as);
+}
+
+struct server {
+	int fd;
+	long ret;
+};
+
+static int serve_once(void *data)
+{
+	struct server *s = data;
+
+	get_bare();
+	alarm(25); /* the call must not block */
+	s->ret = ioctl(s->fd, SANDTRAP_SERVE, 0l) ? -errno : 0;
+	return 0;
+}
+
+/* Whose memory cgroup is charged for a program's memory is then up to a third. */
+TEST_F(stub, one_that_has_the_memory_of_another_cannot_serve)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+	struct server s = { .ret = 1 };
+	int as, status;
+	pid_t pid;
+
+	as = new_space(&self->b, &s.fd);
+	ASSERT_LE(0, as);
+	pid = fork();
+	if (!pid) {
+		pid = clone(serve_once, stack + sizeof(stack), CLONE_VM | CLONE_FILES | SIGCHLD,
+			    &s);
+		if (waitpid(pid, NULL, 0) != pid || s.ret != -EPERM)
+			_exit(1);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	close(s.fd);
+	close(as);
+}
+
 struct attach {
 	int fd;
 	int token;

@@ -167,15 +167,15 @@ struct sandtrap_new_address_space {
  *
  * A signal for the calling thread ends the program's turn first. If the signal has
  * a handler, the call returns EINTR and is to be repeated; else it is restarted
- * (after operations on memory: EINTR in any case). Meanwhile the program's
- * registers are in the context's page.
+ * (after operations on memory, and while there is no server yet: EINTR in any case).
+ * Meanwhile the program's registers are in the context's page.
  *
  * The call returns EPERM to a thread for which the kernel keeps what must not meet
  * a program: restartable sequences, an io_uring, I/O ports, syscall user dispatch;
- * to a 32-bit caller; to a process that only shares its memory with the owner; and
- * if the stub process can be traced by more users than the caller. That is seen
- * when the program is entered, so PR_SET_DUMPABLE comes first. A thread that
- * registers restartable sequences after a turn finds a sound mm_cid in them only
+ * to a 32-bit caller; to a process that only shares its memory with the owner; and,
+ * before Linux 7.2, if the stub process can be traced by more users than the caller.
+ * That is seen when the program is entered, so PR_SET_DUMPABLE comes first. A thread
+ * that registers restartable sequences after a turn finds a sound mm_cid in them only
  * when it has been scheduled again (since 6.19).
  *
  * The program runs on the caller's account: CPU time, priority, cgroups, CPU set,
@@ -460,9 +460,9 @@ struct sandtrap_atomic {
  * On a stub descriptor, by the stub process, which is not the owner's. Both want
  * seccomp in filter mode, and nothing registered that the kernel would write to: no
  * restartable sequences, no robust futexes, no thread id to clear. SANDTRAP_SERVE also
- * wants its caller to be alone in its process, with PR_SET_NO_NEW_PRIVS, and its code
- * in a mapping that is executable and not writable; SANDTRAP_ATTACH wants no syscall
- * user dispatch. EPERM otherwise.
+ * wants its caller to be alone in its process, with memory of its own and
+ * PR_SET_NO_NEW_PRIVS, and its code in a mapping that is executable and not writable;
+ * SANDTRAP_ATTACH wants no syscall user dispatch. EPERM otherwise.
  *
  * SANDTRAP_SERVE makes the caller the server of the address space: the only
  * one, for ever. It returns a positive number for which the server is to make

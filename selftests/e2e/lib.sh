@@ -10,6 +10,7 @@
 #   PLATFORM  auto, sandtrap, systrap, ptrace (default: auto)
 #   BUILD     build directory (default: build in the checkout)
 #   SANDTRAP_TIMEOUT    seconds that one command may take
+#   SANDTRAP_SLOW       how many times slower a debug kernel is (default: 1)
 #   SANDTRAP_MUST_WORK  1: a test that would be skipped fails
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,8 +20,8 @@ SANDRUN=${SANDRUN:-$BUILD/sandrun}
 PLATFORM=${PLATFORM:-auto}
 # shellcheck disable=SC2034 # used by the scripts
 progs=$BUILD/selftests/progs
-# The emulated machine is some twenty times slower than the host.
-limit=${SANDTRAP_TIMEOUT:-$([ -n "${SANDTRAP_VM:-}" ] && echo 240 || echo 60)}
+# The emulated machine is some twenty times slower than the host, debug kernels still more.
+limit=${SANDTRAP_TIMEOUT:-$(($([ -n "${SANDTRAP_VM:-}" ] && echo 240 || echo 60) * ${SANDTRAP_SLOW:-1}))}
 
 # Both runs of a command see the same environment, whoever called the tests.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -11,6 +11,7 @@
 #include <asm/ldt.h>
 #include <cpuid.h>
 #include <errno.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -619,6 +620,104 @@ TEST_F(hazard, a_handler_finds_the_caller)
 		ASSERT_EQ(0, memcmp(mine, seen.xmm0, 16));
 	}
 	EXPECT_LT(0, box_counter(&self->b));
+}
+
+/* ---- uprobes ---- */
+
+BOX_PROGRAM(prog_breakpoints, "int3\n int3");
+
+/* A uprobe is put here, so that what is forked from this process is searched for it. */
+static __attribute__((noinline)) void probed(void)
+{
+	__asm__ volatile("nop");
+}
+
+/* Offset of probed() in the file of this program; 0 if it is not found. */
+static uint64_t probed_offset(void)
+{
+	unsigned long addr = (unsigned long)probed, start, end, offset, found = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) == 3 &&
+		    addr >= start && addr < end)
+			found = addr - start + offset;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* A descriptor that keeps the uprobe, or -errno. */
+static int probe_this_program(void)
+{
+	FILE *f = fopen("/sys/bus/event_source/devices/uprobe/type", "r");
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.uprobe_path = (uintptr_t)"/proc/self/exe",
+		.probe_offset = probed_offset(),
+	};
+	int fd = -ENOENT;
+
+	if (!f)
+		return fd;
+	if (fscanf(f, "%u", &attr.type) == 1) {
+		fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	}
+	fclose(f);
+	return fd;
+}
+
+/* Has a uprobe from the first byte to @ready until there is one in @done. */
+static void have_a_uprobe(int ready, int done)
+{
+	int fd = probe_this_program(), err = fd < 0 ? fd : 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (write(ready, &err, sizeof(err)) != sizeof(err) || err)
+		_exit(1);
+	while (read(done, &err, 1) < 0)
+		;
+	close(fd);
+	_exit(0);
+}
+
+/*
+ * The kernel looks for uprobes at an INT3 as a reader for whom they wait who take a
+ * uprobe away: a stub's thread must not stay there until the sentry has answered.
+ */
+TEST(a_breakpoint_does_not_hold_up_uprobes)
+{
+	struct { struct box b; } box, *self = &box; /* for EXPECT_EVENT() */
+	int ready[2], done[2], err = -1;
+	pid_t prober;
+
+	if (box_why_skip())
+		SKIP(return, "%s", box_why_skip());
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(done));
+	prober = fork();
+	if (!prober)
+		have_a_uprobe(ready[1], done[0]);
+	ASSERT_EQ(sizeof(err), read(ready[0], &err, sizeof(err)));
+	if (err == -ENOENT) {
+		waitpid(prober, NULL, 0);
+		SKIP(return, "this kernel lacks uprobes for perf (CONFIG_UPROBE_EVENTS)");
+	}
+	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, box_open(&self->b));
+	BOX_LOAD(&self->b, prog_breakpoints);
+	EXPECT_EVENT(FAULT);
+	EXPECT_EQ(SIGTRAP, fault(&self->b)->signo);
+	EXPECT_EQ(3, fault(&self->b)->trap_nr);
+	ASSERT_EQ(1, write(done[1], "", 1));
+	EXPECT_TRUE(box_gone(prober, 5000));
+	/* Whoever waits in there for us does so no longer. */
+	EXPECT_EVENT(FAULT);
+	EXPECT_EQ(prober, waitpid(prober, NULL, 0));
+	box_close(&self->b);
 }
 
 TEST_HARNESS_MAIN

@@ -8,17 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <immintrin.h>
-#include <linux/perf_event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -269,98 +266,6 @@ TEST_F(trap, breakpoints_and_overflow)
 }
 
 BOX_PROGRAM(prog_nops, "nop\n nop\n nop\n syscall\n nop\n nop");
-
-/* A uprobe is put here, so that what is forked from this process is searched for it. */
-static __attribute__((noinline)) void probed(void)
-{
-	__asm__ volatile("nop");
-}
-
-/* Offset of probed() in the file of this program; 0 if it is not found. */
-static uint64_t probed_offset(void)
-{
-	unsigned long addr = (unsigned long)probed, start, end, offset, found = 0;
-	FILE *f = fopen("/proc/self/maps", "r");
-	char line[512];
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) == 3 &&
-		    addr >= start && addr < end)
-			found = addr - start + offset;
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* A descriptor that keeps the uprobe, or -errno. */
-static int probe_this_program(void)
-{
-	FILE *f = fopen("/sys/bus/event_source/devices/uprobe/type", "r");
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.uprobe_path = (uintptr_t)"/proc/self/exe",
-		.probe_offset = probed_offset(),
-	};
-	int fd = -ENOENT;
-
-	if (!f)
-		return fd;
-	if (fscanf(f, "%u", &attr.type) == 1) {
-		fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-		fd = fd < 0 ? -errno : fd;
-	}
-	fclose(f);
-	return fd;
-}
-
-/* Has a uprobe from the first byte to @ready until there is one in @done. */
-static void have_a_uprobe(int ready, int done)
-{
-	int fd = probe_this_program(), err = fd < 0 ? fd : 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (write(ready, &err, sizeof(err)) != sizeof(err) || err)
-		_exit(1);
-	while (read(done, &err, 1) < 0)
-		;
-	close(fd);
-	_exit(0);
-}
-
-/*
- * The kernel looks for uprobes at an INT3 as a reader for whom they wait who take a
- * uprobe away: it must not stay there until the sentry has answered.
- */
-TEST(a_breakpoint_does_not_hold_up_uprobes)
-{
-	struct { struct box b; } box, *self = &box;
-	int ready[2], done[2], err = -1;
-	pid_t prober;
-
-	if (box_why_skip())
-		SKIP(return, "%s", box_why_skip());
-	ASSERT_EQ(0, pipe(ready));
-	ASSERT_EQ(0, pipe(done));
-	prober = fork();
-	if (!prober)
-		have_a_uprobe(ready[1], done[0]);
-	ASSERT_EQ(sizeof(err), read(ready[0], &err, sizeof(err)));
-	if (err == -ENOENT) {
-		waitpid(prober, NULL, 0);
-		SKIP(return, "this kernel lacks uprobes for perf (CONFIG_UPROBE_EVENTS)");
-	}
-	ASSERT_EQ(0, err);
-	ASSERT_EQ(0, box_open(&self->b));
-	BOX_LOAD(&self->b, prog_bp);
-	EXPECT_FAULT(SIGTRAP, SI_KERNEL, 3, 0);
-	ASSERT_EQ(1, write(done[1], "", 1));
-	EXPECT_TRUE(box_gone(prober, 5000));
-	/* Whoever waits in there for us does so no longer. */
-	EXPECT_FAULT(SIGTRAP, SI_KERNEL, 3, 0);
-	EXPECT_EQ(prober, waitpid(prober, NULL, 0));
-	box_close(&self->b);
-}
 
 TEST_F(trap, single_step)
 {

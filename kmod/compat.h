@@ -284,7 +284,7 @@ static inline void sandtrap_sync_rss(struct mm_struct *mm)
 
 /*
  * When the owner of an mm exits, another task that has it becomes the owner. The
- * caller holds the lock of current, and does not have @mm any more.
+ * caller holds the lock of current, and does not have @mm any more, or not for long.
  */
 static inline void sandtrap_mm_disown(struct mm_struct *mm)
 {
@@ -350,14 +350,6 @@ static inline bool sandtrap_mm_borrow(struct mm_struct *mm, struct task_struct *
 	xchg((struct task_struct __force **)&mm->owner, current);
 #endif
 	return data_race(lender->mm) == mm;
-}
-
-/* @task will not own @mm, even if nobody else does. */
-static inline void sandtrap_mm_renounce(struct task_struct *task, struct mm_struct *mm)
-{
-#ifdef CONFIG_MEMCG
-	cmpxchg((struct task_struct __force **)&mm->owner, task, NULL);
-#endif
 }
 
 /* Is there somebody whose memory cgroup is charged for @mm? Not when its process is dead. */

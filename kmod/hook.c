@@ -2,8 +2,8 @@
 /*
  * hook.c - how the kernel's functions come to call us, for our tasks only
  *
- * Some functions, as listed here, are redirected with ftrace, as live patches do it. For a task
- * that is not ours the function runs as if nothing were there. The first is
+ * Some functions, as listed here, are redirected with ftrace, as live patches do it.
+ * For a task that is not ours the function runs as if nothing were there. The first is
  * not even reached by a task that has no syscall user dispatch.
  *
  *   syscall_user_dispatch	every system call of a task with the work bit

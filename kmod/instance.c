@@ -170,7 +170,9 @@ void sandtrap_owner_exits(struct task_struct *task)
 				   (unsigned long)task->signal) {
 		if (inst->owner != task->signal || pass_on(task, inst->owner_mm))
 			continue;
-		sandtrap_mm_renounce(task, inst->owner_mm);
+		task_lock(task);
+		sandtrap_mm_disown(inst->owner_mm);
+		task_unlock(task);
 		pass_on(task, inst->owner_mm);
 	}
 	rcu_read_unlock();

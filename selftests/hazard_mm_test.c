@@ -427,34 +427,28 @@ TEST_F(hazard_mm, a_sentry_is_charged_for_its_memory_when_its_first_thread_has_e
 	cgroup_remove(&cg);
 }
 
-struct populator {
-	struct box *b;
-	struct box_context *ctx;
-	int file;
-};
-
 /* A batch of one operation, on a thread that is not the first. */
 static void *populate(void *data)
 {
-	struct populator *p = data;
+	struct runner *r = data;
 	struct sandtrap_mem_op op = {
 		.op = SANDTRAP_MEM_MAP,
 		.flags = SANDTRAP_MEM_POPULATE,
 		.prot = PROT_READ | PROT_WRITE,
-		.fd = p->file,
+		.fd = r->b->mem,
 		.addr = BOX_FREE,
 		.len = SHARE,
 	};
 	struct sandtrap_run run = {
 		.size = sizeof(run),
-		.id = p->ctx->id,
-		.seq = p->ctx->page->event_seq,
+		.id = r->ctx->id,
+		.seq = r->ctx->page->event_seq,
 		.ops = (uintptr_t)&op,
 		.nr_ops = 1,
 	};
 
 	box_fit_for_direct();
-	ioctl(p->b->fd, SANDTRAP_RUN, &run);
+	ioctl(r->b->fd, SANDTRAP_RUN, &run);
 	return NULL;
 }
 
@@ -462,18 +456,21 @@ static void *populate(void *data)
 static int lose_stub_while_populating(struct box *b, struct cgroup *cg)
 {
 	struct box_context ctx;
-	struct populator p = { b, &ctx, memfd_create("much", MFD_CLOEXEC) };
+	struct runner r = { b, &ctx, 0 };
 	pthread_t thread;
 	long before;
 	pid_t stub;
 
 	if (cgroup_write(cg->dir, "cgroup.procs", "0") || box_open_on(b, b->mem, b->file) ||
-	    box_new_direct(b, &ctx) || ftruncate(p.file, SHARE))
+	    box_new_direct(b, &ctx))
 		return 1;
+	b->mem = memfd_create("much", MFD_CLOEXEC);
+	if (ftruncate(b->mem, SHARE))
+		return 5;
 	if (box_stubs(b, &stub, 1) != 1)
 		return 2;
 	before = cgroup_read(cg, "memory.current", "");
-	if (pthread_create(&thread, NULL, populate, &p))
+	if (pthread_create(&thread, NULL, populate, &r))
 		return 3;
 	while (cgroup_read(cg, "memory.current", "") < before + SHARE / 8)
 		;

@@ -7,7 +7,8 @@
  *  - /dev/sandtrap: every open() is an *instance*, owned by the memory map (the
  *    process) that opened it, the sentry. It ends, and all its stub processes
  *    are killed, when its last descriptor is closed or when the process that
- *    opened it exits or executes another program. Ring and context pages are mmap()ed from it.
+ *    opened it exits or executes another program. Ring and context pages are
+ *    mmap()ed from it.
  *  - an *address space*, made by SANDTRAP_NEW_ADDRESS_SPACE, for the sentry:
  *    memory operations. Closing its last descriptor kills its stub process. It
  *    does not keep the instance alive.

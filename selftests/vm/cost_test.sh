@@ -67,7 +67,7 @@ one_cpu_limit()
 direct_limit()
 {
 	case $1 in
-	6.1) echo 6.1 ;;
+	6.1) echo 6 ;;
 	*) echo 7 ;;
 	esac
 }

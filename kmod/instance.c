@@ -49,20 +49,21 @@ static void instance_free_work(struct work_struct *work)
 	struct sandtrap_instance *inst =
 		container_of(to_rcu_work(work), struct sandtrap_instance, free);
 
+	mmdrop(inst->owner_mm);
 	sandtrap_ring_free(&inst->ring);
 	kfree(inst);
 }
 
 /*
  * The last reference can go in the exit probe, where vfree() may not be called,
- * nor in an RCU callback; see sandtrap_free_wq. An mm must not be freed there.
+ * nor in an RCU callback; see sandtrap_free_wq. Who found the instance under RCU may
+ * look at the owner's mm.
  */
 static void instance_free(struct kref *ref)
 {
 	struct sandtrap_instance *inst =
 		container_of(ref, struct sandtrap_instance, ref);
 
-	mmdrop(inst->owner_mm);
 	INIT_RCU_WORK(&inst->free, instance_free_work);
 	queue_rcu_work(sandtrap_free_wq, &inst->free);
 }
@@ -70,6 +71,14 @@ static void instance_free(struct kref *ref)
 void sandtrap_instance_put(struct sandtrap_instance *inst)
 {
 	kref_put(&inst->ref, instance_free);
+}
+
+/* Once, whoever comes first. */
+static void forget_owner(struct sandtrap_instance *inst)
+{
+	spin_lock(&sandtrap_owners_lock);
+	hash_del_rcu(&inst->owner_node);
+	spin_unlock(&sandtrap_owners_lock);
 }
 
 /* Kills all stubs, and lets no new ones come. Called again: does nothing. */
@@ -112,10 +121,7 @@ void sandtrap_instance_release(struct sandtrap_instance *inst)
 	struct sandtrap_context *ctx;
 	unsigned long id;
 
-	spin_lock(&sandtrap_owners_lock);
-	hash_del_rcu(&inst->owner_node);
-	spin_unlock(&sandtrap_owners_lock);
-
+	forget_owner(inst);
 	sandtrap_instance_kill(inst);
 	xa_for_each(&inst->contexts, id, ctx) {
 		xa_erase(&inst->contexts, id);
@@ -137,8 +143,10 @@ void sandtrap_owner_gone(struct task_struct *task)
 	rcu_read_lock();
 	hash_for_each_possible_rcu(owners, inst, owner_node,
 				   (unsigned long)task->signal) {
-		if (inst->owner == task->signal)
-			sandtrap_instance_kill(inst);
+		if (inst->owner != task->signal)
+			continue;
+		sandtrap_instance_kill(inst);
+		forget_owner(inst);
 	}
 	rcu_read_unlock();
 }
@@ -160,6 +168,7 @@ static bool pass_on(struct task_struct *task, struct mm_struct *mm)
  * kernel takes such a thread for one of another process. In the exit probe, which comes
  * after the kernel's own search, or since 6.16 before it. If all are in programs, the
  * first that leaves makes itself the owner, or is found when all are looked at again.
+ * All instances of a process are of one mm: what executes a program loses them.
  */
 void sandtrap_owner_exits(struct task_struct *task)
 {
@@ -168,12 +177,15 @@ void sandtrap_owner_exits(struct task_struct *task)
 	rcu_read_lock();
 	hash_for_each_possible_rcu(owners, inst, owner_node,
 				   (unsigned long)task->signal) {
-		if (inst->owner != task->signal || pass_on(task, inst->owner_mm))
+		if (inst->owner != task->signal)
 			continue;
-		task_lock(task);
-		sandtrap_mm_disown(inst->owner_mm);
-		task_unlock(task);
-		pass_on(task, inst->owner_mm);
+		if (!pass_on(task, inst->owner_mm)) {
+			task_lock(task);
+			sandtrap_mm_disown(inst->owner_mm);
+			task_unlock(task);
+			pass_on(task, inst->owner_mm);
+		}
+		break;
 	}
 	rcu_read_unlock();
 }

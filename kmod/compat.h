@@ -128,8 +128,19 @@ static inline long sandtrap_pin_page(struct mm_struct *mm, unsigned long addr,
 #endif
 }
 
-/* The writer of a 64-bit MSR got another name in 6.16. */
+/* Events and returns of a new kind, since 6.9. */
+static __always_inline bool sandtrap_has_fred(void)
+{
+#ifdef X86_FEATURE_FRED
+	return cpu_feature_enabled(X86_FEATURE_FRED);
+#else
+	return false;
+#endif
+}
+
+/* What reads and writes a 64-bit MSR got another name in 6.16. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define rdmsrq(msr, value) rdmsrl(msr, value)
 #define wrmsrq(msr, value) wrmsrl(msr, value)
 #endif
 

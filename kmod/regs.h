@@ -58,11 +58,19 @@ static __always_inline bool sandtrap_regs_load(const struct sandtrap_regs *r,
 	return true;
 }
 
-/* In one piece: nothing may look for the kernel's own base in between. */
+/*
+ * In one piece: nothing may look for the kernel's own base in between. With FRED there is
+ * no SWAPGS, and the MSR has the user's base while the kernel runs, as without.
+ */
 static __always_inline unsigned long sandtrap_exchange_gsbase(unsigned long new)
 {
 	unsigned long old;
 
+	if (sandtrap_has_fred()) {
+		rdmsrq(MSR_KERNEL_GS_BASE, old);
+		wrmsrq(MSR_KERNEL_GS_BASE, new);
+		return old;
+	}
 	asm volatile("swapgs\n\t"
 		     "rdgsbase %0\n\t"
 		     "wrgsbase %1\n\t"

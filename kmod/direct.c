@@ -433,13 +433,17 @@ static __always_inline int take_flags(struct sandtrap_context *ctx)
 static int run_batch(struct sandtrap_context *ctx, struct sandtrap_batch *batch)
 {
 	struct sandtrap_direct *d = &ctx->direct;
+	u32 pkru;
 	int err;
 
 	sandtrap_trap_current(&d->trapped);
 	wear(d, ctx->inst->owner_mm);
+	/* For memory that may be executed only, the kernel changes that of the task. */
+	pkru = read_pkru();
 	err = -ESRCH;
 	if (likely(sandtrap_mm_borrow(d->mm, ctx->space->server)))
 		err = sandtrap_batch_run(batch, ctx->space);
+	write_pkru(pkru);
 	sandtrap_mm_hand_over(current, ctx->space->server, d->mm);
 	unwear(d, ctx->inst->owner_mm);
 	sandtrap_untrap_current();

@@ -293,6 +293,28 @@ static inline void sandtrap_sync_rss(struct mm_struct *mm)
 #endif
 }
 
+/* mm_update_next_owner() */
+void sandtrap_next_owner_fn(struct mm_struct *mm);
+DECLARE_STATIC_CALL(sandtrap_next_owner, sandtrap_next_owner_fn);
+
+/* Is it current whose memory cgroup is charged for @mm? */
+static inline bool sandtrap_mm_is_own(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	return rcu_access_pointer(mm->owner) == current;
+#else
+	return false;
+#endif
+}
+
+/* The caller is the owner of @mm, but does not have it any more: if another does, it is. */
+static inline void sandtrap_mm_pass_on(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	static_call(sandtrap_next_owner)(mm);
+#endif
+}
+
 /*
  * When the owner of an mm exits, another task that has it becomes the owner. The
  * caller holds the lock of current, and does not have @mm any more, or not for long.
@@ -300,7 +322,7 @@ static inline void sandtrap_sync_rss(struct mm_struct *mm)
 static inline void sandtrap_mm_disown(struct mm_struct *mm)
 {
 #ifdef CONFIG_MEMCG
-	if (unlikely(rcu_access_pointer(mm->owner) == current))
+	if (unlikely(sandtrap_mm_is_own(mm)))
 		RCU_INIT_POINTER(mm->owner, NULL);
 #endif
 }
@@ -343,11 +365,7 @@ static inline bool sandtrap_mm_hand_over(struct task_struct *task, struct task_s
 /* Is the caller the one whose memory cgroup is charged for its mm? */
 static inline bool sandtrap_owns_mm(void)
 {
-#ifdef CONFIG_MEMCG
-	return rcu_access_pointer(current->mm->owner) == current;
-#else
-	return true;
-#endif
+	return !IS_ENABLED(CONFIG_MEMCG) || sandtrap_mm_is_own(current->mm);
 }
 
 /*

@@ -152,9 +152,11 @@ static __always_inline void unwear(struct sandtrap_direct *d, struct mm_struct *
 	sandtrap_segments_swap(&d->segments, &d->caller_segments);
 	WRITE_ONCE(d->runner, NULL);
 	local_irq_enable();
-	sandtrap_mm_disown(d->mm);
+	owner = sandtrap_mm_is_own(d->mm);
 	sandtrap_mm_own(own);
 	task_unlock(current);
+	if (unlikely(owner))
+		sandtrap_mm_pass_on(d->mm);
 	sandtrap_cid_take();
 	lru_gen_use_mm(own);
 }

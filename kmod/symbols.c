@@ -20,6 +20,9 @@ DEFINE_STATIC_CALL_NULL(sandtrap_membarrier_mm, sandtrap_membarrier_mm_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_do_signal, sandtrap_do_signal_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_save_fpu, sandtrap_save_fpu_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_restore_fpu, sandtrap_restore_fpu_fn);
+#ifdef CONFIG_MEMCG
+DEFINE_STATIC_CALL_NULL(sandtrap_next_owner, sandtrap_next_owner_fn);
+#endif
 #ifdef SANDTRAP_CID_CALLS
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_out, sandtrap_cid_fn);
 DEFINE_STATIC_CALL_NULL(sandtrap_cid_in, sandtrap_cid_fn);
@@ -61,6 +64,10 @@ bool sandtrap_symbols_init(void)
 	    !FIND(sandtrap_save_fpu, "save_fpregs_to_fpstate") ||
 	    !FIND(sandtrap_restore_fpu, "restore_fpregs_from_fpstate"))
 		return false;
+#ifdef CONFIG_MEMCG
+	if (!FIND(sandtrap_next_owner, "mm_update_next_owner"))
+		return false;
+#endif
 #ifdef SANDTRAP_CID_CALLS
 	if (!FIND(sandtrap_cid_out, "sched_mm_cid_before_execve") ||
 	    !FIND(sandtrap_cid_in, "sched_mm_cid_after_execve"))

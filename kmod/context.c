@@ -30,8 +30,7 @@
 /* Runs for which step_aside() is left out when it was for nothing. */
 #define ASIDE_PAUSE 64
 
-struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst,
-					      u32 id)
+struct sandtrap_context *sandtrap_context_get(struct sandtrap_instance *inst, u32 id)
 {
 	struct sandtrap_context *ctx;
 
@@ -54,14 +53,12 @@ static void context_destroy(struct sandtrap_context *ctx)
 
 static void context_free_work(struct work_struct *work)
 {
-	context_destroy(container_of(to_rcu_work(work), struct sandtrap_context,
-				     free));
+	context_destroy(container_of(to_rcu_work(work), struct sandtrap_context, free));
 }
 
 static void context_free(struct kref *ref)
 {
-	struct sandtrap_context *ctx =
-		container_of(ref, struct sandtrap_context, ref);
+	struct sandtrap_context *ctx = container_of(ref, struct sandtrap_context, ref);
 
 	sandtrap_ring_forget(ctx);
 	if (ctx->space)
@@ -93,8 +90,7 @@ context_claim(struct sandtrap_instance *inst, u32 id)
 		ctx = xa_load(&inst->contexts, id);
 	if (unlikely(!ctx))
 		ctx = ERR_PTR(-ENOENT);
-	else if (unlikely(test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED,
-						&ctx->busy)))
+	else if (unlikely(test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy)))
 		ctx = ERR_PTR(-EBUSY);
 	else
 		WRITE_ONCE(*recent, ctx);
@@ -120,16 +116,25 @@ context_of_arg(struct sandtrap_instance *inst,
 	return ctx ?: ERR_PTR(-ENOENT);
 }
 
+/* It stays claimed, and is in no table any more. */
+static noinline void release_orphan(struct sandtrap_context *ctx)
+{
+	sandtrap_context_release(ctx);
+	module_put(THIS_MODULE);
+}
+
 /* Afterwards it may be gone. */
 void sandtrap_context_unclaim(struct sandtrap_context *ctx)
 {
 	unsigned long busy = BIT(SANDTRAP_BUSY_CLAIMED);
 
-	if (likely(try_cmpxchg_release(&ctx->busy, &busy, 0)))
-		return;
-	/* It stays claimed, and is in no table any more. */
-	sandtrap_context_release(ctx);
-	module_put(THIS_MODULE);
+	while (unlikely(!try_cmpxchg_release(&ctx->busy, &busy, 0))) {
+		if (busy & BIT(SANDTRAP_BUSY_ORPHAN)) {
+			release_orphan(ctx);
+			return;
+		}
+		sandtrap_direct_drop_mm(ctx);
+	}
 }
 
 static bool context_stopped(struct sandtrap_context *ctx)
@@ -327,8 +332,7 @@ static void context_unbind(struct sandtrap_context *ctx)
 	spin_lock(&space->lock);
 	waiting = !list_empty(&ctx->starting);
 	list_del_init(&ctx->starting);
-	thr = rcu_dereference_protected(ctx->thread,
-					lockdep_is_held(&space->lock));
+	thr = rcu_dereference_protected(ctx->thread, lockdep_is_held(&space->lock));
 	if (thr) {
 		WRITE_ONCE(thr->unbind, true);
 		sandtrap_thread_interrupt(thr);

@@ -36,15 +36,15 @@
  *    is in no system call: the claim stays with the runner, is made an orphan, and
  *    holds the module until the runner has left.
  *  - task->mm, seen by others: it changes under task_lock(), with a reference to
- *    mm_users that the context has while it is bound, so get_task_mm() finds a sound
- *    mm. /proc shows
- *    the program's memory. ptrace_may_access() may see one mm's dumpable flag and its
- *    caller another's mm: so a mm that more may look at than at the caller's is not
- *    worn. The OOM killer may take the sentry for a task of the program's mm, and
- *    then kills both; the reaper takes only private memory, of which a stub has none.
- *    While its first thread is in a program, a sentry counts for what that has.
+ *    mm_users that the context has while it is bound and its space lives, so
+ *    get_task_mm() finds a sound mm. /proc shows the program's memory.
+ *    ptrace_may_access() may see one mm's dumpable flag and its caller another's mm: so
+ *    a mm that more may look at than at the caller's is not worn. The OOM killer may
+ *    take the sentry for a task of the program's mm, and then kills both; the reaper
+ *    takes only private memory, of which a stub has none. While its first thread is in a
+ *    program, a sentry counts for what that has.
  *  - mm->owner, whose memory cgroup is charged: the kernel may make a runner the owner of
- *    a mm whose process died. Taken back under task_lock() when the runner leaves. While
+ *    a mm whose process died. When it leaves, it has the kernel look for another. While
  *    it carries out a batch it is the owner in any case: an operation can be long, and
  *    the process of the mm may die meanwhile. And when the owner of the caller's mm ends,
  *    the kernel gives up its search for another at a thread that has a different mm: see
@@ -145,6 +145,8 @@ static __always_inline void wear(struct sandtrap_direct *d, struct mm_struct *ow
 
 static __always_inline void unwear(struct sandtrap_direct *d, struct mm_struct *own)
 {
+	bool owner;
+
 	task_lock(current);
 	local_irq_disable();
 	swap_mm(d->mm, own);
@@ -673,69 +675,6 @@ void sandtrap_direct_exit(void)
 	sandtrap_context_unclaim(ctx);
 }
 
-/* from other threads */
-
-/*
- * A context that has another runner by now, which nobody could kick while this was
- * queued, is kicked once too often: it is entered again. If the runner is the
- * caller, other work brought it here, and the flag for its own is still set.
- */
-static void kick_work(struct callback_head *work)
-{
-	struct sandtrap_context *ctx =
-		container_of(work, struct sandtrap_context, direct.kick_work);
-	struct task_struct *runner;
-
-	clear_bit(0, &ctx->direct.kicked);
-	smp_mb__after_atomic();
-	runner = READ_ONCE(ctx->direct.runner);
-	if (runner && runner != current)
-		sandtrap_direct_kick(ctx);
-	sandtrap_context_put(ctx);
-	/* sandtrap_hooks_exit() waits for the way back. */
-	module_put(THIS_MODULE);
-}
-
-/* The work may be done when the runner has left, and all else is gone. */
-static bool queue_kick(struct sandtrap_context *ctx, struct task_struct *runner)
-{
-	if (!try_module_get(THIS_MODULE))
-		return false;
-	kref_get(&ctx->ref);
-	if (!task_work_add(runner, &ctx->direct.kick_work, TWA_SIGNAL))
-		return true;
-	/* The caller has another. */
-	sandtrap_context_put(ctx);
-	module_put(THIS_MODULE);
-	return false;
-}
-
-/* Makes the runner, if there is one, look at pending_event(). */
-void sandtrap_direct_kick(struct sandtrap_context *ctx)
-{
-	struct task_struct *runner;
-
-	/* The runner removes itself before it goes; RCU keeps what we saw. */
-	rcu_read_lock();
-	runner = READ_ONCE(ctx->direct.runner);
-	if (runner && !test_and_set_bit(0, &ctx->direct.kicked) && !queue_kick(ctx, runner))
-		clear_bit(0, &ctx->direct.kicked);
-	rcu_read_unlock();
-}
-
-/* Caller holds the lock of the space, which has just died. */
-void sandtrap_direct_kick_all(struct sandtrap_space *space)
-{
-	struct sandtrap_direct *d;
-
-	lockdep_assert_held(&space->lock);
-	/* Pairs with the barrier in swap_mm(). */
-	smp_mb();
-	list_for_each_entry(d, &space->direct, node)
-		sandtrap_direct_kick(container_of(d, struct sandtrap_context,
-						  direct));
-}
-
 /* life */
 
 int sandtrap_direct_init(struct sandtrap_context *ctx)
@@ -745,7 +684,7 @@ int sandtrap_direct_init(struct sandtrap_context *ctx)
 	d->trapped.selector = SANDTRAP_SELECTOR_POISON;
 	d->trapped.direct = true;
 	d->fresh = true;
-	init_task_work(&d->kick_work, kick_work);
+	init_task_work(&d->kick_work, sandtrap_direct_kick_work);
 	if (!fpu_alloc_guest_fpstate(&d->fpu))
 		return -ENOMEM;
 	/* As for any task: what needs a permission faults until it has one. */
@@ -767,6 +706,7 @@ void sandtrap_direct_bind(struct sandtrap_context *ctx)
 {
 	ctx->direct.fresh = true;
 	ctx->direct.entered = false;
+	ctx->direct.told_dead = false;
 	list_add(&ctx->direct.node, &ctx->space->direct);
 }
 
@@ -778,9 +718,7 @@ void sandtrap_direct_unbind(struct sandtrap_context *ctx)
 	spin_lock(&space->lock);
 	list_del(&ctx->direct.node);
 	spin_unlock(&space->lock);
-	if (ctx->direct.mm)
-		mmput_async(ctx->direct.mm);
-	ctx->direct.mm = NULL;
+	sandtrap_direct_drop_mm(ctx);
 }
 
 /* The program has been left, or has yet to begin: all is in memory. */

@@ -104,7 +104,8 @@ static void __exit sandtrap_exit(void)
 {
 	misc_deregister(&sandtrap_miscdev);
 	sandtrap_hooks_exit();
-	/* Objects are freed by RCU callbacks, and by work that these queue. */
+	/* Objects are freed by RCU callbacks, and by work that these queue; work puts some. */
+	flush_workqueue(sandtrap_free_wq);
 	rcu_barrier();
 	destroy_workqueue(sandtrap_free_wq);
 }

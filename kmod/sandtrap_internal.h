@@ -81,7 +81,8 @@
  *			waits for it (->waiter), and the request that is made to it
  *	taken by	RUN, lseek(), WAIT, PULL, BIND while they last, and in direct mode
  *			until the program has been left; RELEASE and the last close() of
- *			the instance, for ever; NEW_CONTEXT, until the context is complete
+ *			the instance, for ever; NEW_CONTEXT, until the context is complete;
+ *			the work that drops the mm of a space which has died
  *	may sleep	yes; nobody waits for it: the second comer gets EBUSY. RESUME and
  *			INTERRUPT do without
  * sandtrap_space.batch
@@ -92,7 +93,7 @@
  * sandtrap_owners_lock
  *	protects	changes of the table of owners; readers, at the exit and exec of any
  *			process, are under RCU
- *	taken by	open() and the last close() of an instance
+ *	taken by	open() and the last close() of an instance; the exit or exec of its owner
  *	may sleep	no; nothing else is taken under it
  * servers_lock
  *	protects	changes of the table of servers; readers, at the exit and exec of any
@@ -189,6 +190,7 @@ struct sandtrap_space {
 	struct list_head idle; /* threads without a context */
 	struct list_head direct; /* contexts that run on their callers */
 	bool dead;
+	struct work_struct drop; /* holds a reference while queued */
 };
 
 /*
@@ -268,7 +270,7 @@ struct sandtrap_direct {
 	u32 caller_mxcsr;
 	u32 caller_pkru;
 	u32 pkru;
-	struct mm_struct *mm; /* of the space; mm_users held since the first run */
+	struct mm_struct *mm; /* of the space while it lives; mm_users held since the first run */
 	struct fpu_guest fpu;
 	struct sandtrap_segments segments;
 	struct sandtrap_segments caller_segments;
@@ -280,6 +282,7 @@ struct sandtrap_direct {
 	struct callback_head kick_work; /* holds a reference while queued */
 	unsigned long kicked;
 	struct list_head node; /* in space->direct; under space->lock */
+	bool told_dead; /* under space->lock */
 };
 
 struct sandtrap_context {
@@ -329,6 +332,7 @@ static inline int sandtrap_context_check(struct sandtrap_context *ctx, u32 seq)
 /* bits of sandtrap_context.busy */
 #define SANDTRAP_BUSY_CLAIMED 0
 #define SANDTRAP_BUSY_ORPHAN 1 /* its instance is gone: the claimant ends it */
+#define SANDTRAP_BUSY_DEAD 2 /* its space has died: the claimant drops the mm */
 
 enum sandtrap_thread_state {
 	SANDTRAP_ARMED, /* attached; may make one seccomp() call */
@@ -483,8 +487,6 @@ long sandtrap_direct_run(struct sandtrap_context *ctx, u32 seq,
 			 struct sandtrap_batch *batch);
 long sandtrap_direct_run_fast(struct sandtrap_context *ctx);
 int sandtrap_direct_pull(struct sandtrap_context *ctx, u32 what);
-void sandtrap_direct_kick(struct sandtrap_context *ctx);
-void sandtrap_direct_kick_all(struct sandtrap_space *space);
 bool sandtrap_direct_syscall(struct pt_regs *regs);
 int sandtrap_direct_fault(struct kernel_siginfo *info, struct task_struct *task,
 			  int handler);
@@ -494,6 +496,13 @@ int sandtrap_direct_fault_later(struct kernel_siginfo *info,
 				struct task_struct *task, int handler);
 void sandtrap_direct_signal(struct pt_regs *regs);
 void sandtrap_direct_exit(void);
+
+/* kick.c */
+void sandtrap_direct_kick_work(struct callback_head *work);
+void sandtrap_direct_kick(struct sandtrap_context *ctx);
+void sandtrap_direct_kick_all(struct sandtrap_space *space);
+void sandtrap_direct_drop_mm(struct sandtrap_context *ctx);
+void sandtrap_direct_drop_work(struct work_struct *work);
 
 /* symbols.c */
 /*

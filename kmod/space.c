@@ -94,6 +94,7 @@ static struct sandtrap_space *space_new(struct sandtrap_instance *inst)
 	INIT_LIST_HEAD(&space->cloning);
 	INIT_LIST_HEAD(&space->idle);
 	INIT_LIST_HEAD(&space->direct);
+	INIT_WORK(&space->drop, sandtrap_direct_drop_work);
 
 	spin_lock(&inst->lock);
 	list_add(&space->node, &inst->spaces);
@@ -190,6 +191,11 @@ static void fail_waiting(struct sandtrap_space *space, struct list_head *list,
 void sandtrap_space_dead(struct sandtrap_space *space)
 {
 	spin_lock(&space->lock);
+	/* Each of those contexts has a reference. */
+	if (!space->dead && !list_empty(&space->direct)) {
+		kref_get(&space->ref);
+		queue_work(sandtrap_free_wq, &space->drop);
+	}
 	WRITE_ONCE(space->dead, true);
 	fail_waiting(space, &space->starting, 0);
 	fail_waiting(space, &space->cloning, 0);

@@ -80,7 +80,7 @@ static void new_pair(struct task *t, int type, struct file *f[2])
 {
 	f[0] = new_socket(t, AF_UNIX, type);
 	f[1] = new_socket(t, AF_UNIX, type);
-	stream_join(f[0]->priv, f[1]->priv);
+	stream_join(f[0]->priv, f[1]->priv, SOCKET_CONNECTED);
 }
 
 static ssize_t do_send(struct task *t, struct file *f, const void *buf,
@@ -563,6 +563,94 @@ TEST_F(net, storm_of_connections_leaves_nothing)
 	file_put(st.listener);
 	for (i = 0; i < NAME_BUCKETS; i++)
 		EXPECT_TRUE(LIST_EMPTY(&self->kernel.net->ports[0][i]));
+}
+
+/* One thread uses a socket that another connects. */
+struct connecting {
+	struct kernel *kernel;
+	struct thread_group *tg;
+	struct address a;
+	struct file *listener;
+	pthread_mutex_t lock;
+	struct file *_Atomic file, *_Atomic seen;
+	atomic_bool may_send, stop;
+	atomic_long early, sent;
+};
+
+static void *use_while_connecting(void *arg)
+{
+	struct connecting *c = arg;
+	struct file *f;
+	struct task t;
+
+	make_task(&t, c->kernel, c->tg);
+	while (!atomic_load(&c->stop)) {
+		pthread_mutex_lock(&c->lock);
+		f = file_get(atomic_load(&c->file));
+		pthread_mutex_unlock(&c->lock);
+		do {
+			atomic_store(&c->seen, f);
+			socket_unread(f->priv);
+			if (do_send(&t, f, "x", 1, NULL, 0) <= 0)
+				continue;
+			atomic_fetch_add(&c->sent, 1);
+			if (!atomic_load(&c->may_send))
+				atomic_fetch_add(&c->early, 1);
+		} while (atomic_load(&c->file) == f && !atomic_load(&c->stop));
+		file_put(f);
+	}
+	return NULL;
+}
+
+static void next_file(struct connecting *c, struct file *f)
+{
+	struct file *old;
+
+	pthread_mutex_lock(&c->lock);
+	old = atomic_exchange(&c->file, f);
+	pthread_mutex_unlock(&c->lock);
+	file_put(old);
+	while (atomic_load(&c->seen) != f)
+		sched_yield();
+}
+
+/* Behind the backlog first, refused there, and then to a listener with room. */
+TEST_F(net, socket_is_used_while_it_connects)
+{
+	struct connecting c = { .kernel = &self->kernel, .tg = &self->tg };
+	struct task *t = &self->task;
+	uint64_t end = monotonic_ns() + 1000000000;
+	pthread_t thread;
+	struct socket *s;
+	struct file *f;
+
+	pthread_mutex_init(&c.lock, NULL);
+	c.listener = listener(t, 0, &c.a);
+	f = new_socket(t, AF_INET, SOCK_STREAM);
+	s = f->priv;
+	ASSERT_EQ(0, s->ops->connect(t, s, &c.a, false));
+	atomic_store(&c.may_send, true);
+	atomic_store(&c.file, f);
+	pthread_create(&thread, NULL, use_while_connecting, &c);
+	while (monotonic_ns() < end) {
+		f = new_socket(t, AF_INET, SOCK_STREAM);
+		s = f->priv;
+		next_file(&c, f);
+		atomic_store(&c.may_send, false);
+		ASSERT_EQ(-EINPROGRESS, s->ops->connect(t, s, &c.a, true));
+		ASSERT_EQ(SOCKET_CONNECTING, socket_state(s));
+		listener_close(c.listener->priv);
+		ASSERT_EQ(SOCKET_FAILED, socket_state(s));
+		ASSERT_GT(0, s->ops->connect(t, s, &c.a, true));
+		atomic_store(&c.may_send, true);
+		ASSERT_EQ(0, s->ops->connect(t, s, &c.a, false));
+	}
+	atomic_store(&c.stop, true);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, atomic_load(&c.early));
+	EXPECT_GT(atomic_load(&c.sent), 0);
+	file_put(atomic_load(&c.file));
+	file_put(c.listener);
 }
 
 TEST_HARNESS_MAIN

@@ -39,14 +39,15 @@ static int queue_locked(struct socket *listener, struct socket *s,
 	if (full && is_unix(s))
 		return -EAGAIN;
 	child->creds = listener->creds;
-	stream_join(s, child);
+	if (full)
+		s->listener = socket_get(listener);
+	/* Never CONNECTED in between: this connection may yet fail, and be freed. */
+	stream_join(s, child, full ? SOCKET_CONNECTING : SOCKET_CONNECTED);
 	socket_get(child);
 	if (!full) {
 		queue_ready(listener, child);
 		return 0;
 	}
-	s->listener = socket_get(listener);
-	atomic_store(&s->state, SOCKET_CONNECTING);
 	child->is_pending = true;
 	TAILQ_INSERT_TAIL(&listener->pending, child, queue_link);
 	return -EAGAIN;

@@ -291,6 +291,12 @@ static inline enum socket_state socket_state(struct socket *s)
 						       memory_order_acquire);
 }
 
+/* The other end of a connection; NULL before there is one. Not of a datagram socket. */
+static inline struct socket *socket_peer(struct socket *s)
+{
+	return likely(socket_state(s) == SOCKET_CONNECTED) ? s->peer : NULL;
+}
+
 static inline unsigned int socket_shut(struct socket *s)
 {
 	return atomic_load_explicit(&s->shut, memory_order_relaxed);
@@ -422,8 +428,8 @@ size_t socket_readable(struct socket *s);
 size_t socket_unread(struct socket *s);
 /* May the socket's sender go on? Notes that somebody wants to know if not. */
 bool stream_writable(struct socket *s);
-/* Make two sockets the ends of one connection. */
-void stream_join(struct socket *a, struct socket *b);
+/* Make two sockets the ends of one connection; the first gets into @state. */
+void stream_join(struct socket *a, struct socket *b, enum socket_state state);
 
 /* connection.c */
 

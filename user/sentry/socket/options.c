@@ -392,11 +392,13 @@ static int buf_size(int v, int min)
 /* What waits at the other end counts as sent. */
 static void set_sndbuf(struct socket *s, int v)
 {
-	struct socket *peer = s->peer;
+	struct socket *peer;
 
 	s->sndbuf = buf_size(v, SNDBUF_MIN);
-	if (s->family != AF_UNIX || s->type == SOCK_DGRAM ||
-	    socket_state(s) != SOCKET_CONNECTED)
+	if (s->family != AF_UNIX || s->type == SOCK_DGRAM)
+		return;
+	peer = socket_peer(s);
+	if (!peer)
 		return;
 	pthread_mutex_lock(&peer->rx.lock);
 	peer->rx.limit = (uint32_t)s->sndbuf;

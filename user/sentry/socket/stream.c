@@ -178,7 +178,7 @@ static ssize_t send_locked(struct socket *s, struct socket *peer,
 /* Send what there is room for: bytes, or -errno. */
 static ssize_t try_send(struct task *t, struct socket *s, void *arg)
 {
-	struct socket *peer = s->peer;
+	struct socket *peer;
 	ssize_t n;
 
 	if (unlikely(socket_state(s) == SOCKET_CONNECTING))
@@ -188,7 +188,8 @@ static ssize_t try_send(struct task *t, struct socket *s, void *arg)
 		if (n)
 			return n;
 	}
-	if (unlikely(socket_state(s) != SOCKET_CONNECTED))
+	peer = socket_peer(s);
+	if (unlikely(!peer))
 		return is_unix(s) ? -ENOTCONN : -EPIPE;
 	pthread_mutex_lock(&peer->rx.lock);
 	n = send_locked(s, peer, arg);
@@ -459,10 +460,10 @@ size_t socket_readable(struct socket *s)
 
 size_t socket_unread(struct socket *s)
 {
-	struct socket *peer = s->peer;
+	struct socket *peer = socket_peer(s);
 	size_t n;
 
-	if (socket_state(s) != SOCKET_CONNECTED)
+	if (!peer)
 		return 0;
 	pthread_mutex_lock(&peer->rx.lock);
 	n = ring_used(&peer->rx) + peer->rx.bytes;
@@ -497,7 +498,7 @@ static uint32_t ring_limit(const struct socket *to, const struct socket *from)
 	return (uint32_t)MIN(limit, (uint64_t)RING_MAX);
 }
 
-void stream_join(struct socket *a, struct socket *b)
+void stream_join(struct socket *a, struct socket *b, enum socket_state state)
 {
 	a->rx.limit = ring_limit(a, b);
 	b->rx.limit = ring_limit(b, a);
@@ -506,5 +507,5 @@ void stream_join(struct socket *a, struct socket *b)
 	a->peer_creds = b->creds;
 	b->peer_creds = a->creds;
 	atomic_store(&b->state, SOCKET_CONNECTED);
-	atomic_store(&a->state, SOCKET_CONNECTED);
+	atomic_store(&a->state, state);
 }

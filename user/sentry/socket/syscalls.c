@@ -47,7 +47,7 @@ static int create_pair(struct task *t, const uint64_t *args,
 	if (err)
 		socket_put(pair[0]);
 	else
-		stream_join(pair[0], pair[1]);
+		stream_join(pair[0], pair[1], SOCKET_CONNECTED);
 	return err;
 }
 

@@ -5,6 +5,7 @@
  * Tasks here are bare structs whose "program" is a host thread of the test, and
  * messages are in the test's own memory.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -12,6 +13,7 @@
 /* Both sides define it. */
 #undef ARRAY_SIZE
 #include "sentry/socket/internal.h"
+#include "sentry/socket/syscalls.h"
 
 FIXTURE(net)
 {
@@ -312,6 +314,45 @@ TEST_F(net, files_in_flight_are_limited)
 	file_put(f[1]);
 	file_put(file);
 	EXPECT_EQ(0, atomic_load(&live_files));
+}
+
+/* What was made for a message that was not sent, or that joined the last one, goes. */
+TEST_F(net, credentials_not_taken_are_freed)
+{
+	static char buf[1 << 20];
+	struct iovec few = { buf, 1 }, many = { buf, sizeof(buf) };
+	uint64_t args[6] = { 0, (uint64_t)buf, 1, MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct task *t = &self->task;
+	struct file *f[2];
+	size_t before;
+	int i;
+
+	t->files = fd_table_create();
+	new_pair(t, SOCK_STREAM, f);
+	atomic_fetch_or(&f[0]->flags, O_NONBLOCK);
+	((struct socket *)f[0]->priv)->passcred = true;
+	args[0] = (uint64_t)fd_install(t, file_get(f[0]), false);
+	/* The ring and the first mark are there to stay. */
+	ASSERT_EQ(1, socket_file_ops.writev(t, f[0], &few, 1, -1));
+	before = mallinfo2().uordblks;
+	for (i = 0; i < 10000; i++)
+		ASSERT_EQ(1, socket_file_ops.writev(t, f[0], &few, 1, -1));
+	EXPECT_GT(before + 10000, mallinfo2().uordblks);
+	ASSERT_LT(0, socket_file_ops.writev(t, f[0], &many, 1, -1));
+	before = mallinfo2().uordblks;
+	for (i = 0; i < 10000; i++)
+		ASSERT_EQ(-EAGAIN, socket_file_ops.writev(t, f[0], &few, 1, -1));
+	EXPECT_GT(before + 10000, mallinfo2().uordblks);
+	for (i = 0; i < 10000; i++)
+		ASSERT_EQ(-EAGAIN, sys_sendto(t, args));
+	EXPECT_GT(before + 10000, mallinfo2().uordblks);
+	file_put(f[1]);
+	before = mallinfo2().uordblks;
+	for (i = 0; i < 10000; i++)
+		ASSERT_EQ(-EPIPE, sys_sendto(t, args));
+	EXPECT_GT(before + 10000, mallinfo2().uordblks);
+	file_put(f[0]);
+	fd_table_put(t->files);
 }
 
 /* TCP */

@@ -143,6 +143,8 @@ long sys_sendto(struct task *t, const uint64_t *args)
 	if (!ret)
 		ret = do_send(t, f, &m);
 	file_put(f);
+	/* Credentials that were not taken. */
+	scm_free(m.scm);
 	return ret;
 }
 

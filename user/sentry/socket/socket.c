@@ -265,11 +265,10 @@ static ssize_t socket_io(struct task *t, struct file *f,
 	m.user = user;
 	m.nonblock = file_nonblock(f);
 	if (write)
-		return s->ops->send(t, s, &m);
-	if (!m.len)
-		return 0;
-	n = s->ops->recv(t, s, &m);
-	/* read(2) has no place for files. */
+		n = s->ops->send(t, s, &m);
+	else
+		n = m.len ? s->ops->recv(t, s, &m) : 0;
+	/* Credentials that were not taken; and read(2) has no place for files. */
 	if (unlikely(m.scm))
 		scm_free(m.scm);
 	return n;

@@ -207,7 +207,10 @@ static ssize_t send_nothing(struct socket *s)
 	return is_unix(s) ? -ENOTCONN : -EPIPE;
 }
 
-/* With SO_PASSCRED on either side every message carries credentials. */
+/*
+ * With SO_PASSCRED on either side every message carries credentials. What is not
+ * taken of them stays in m->scm: the caller frees it.
+ */
 static int add_creds(struct task *t, struct socket *s, struct message *m)
 {
 	if (socket_state(s) != SOCKET_CONNECTED || m->scm ||

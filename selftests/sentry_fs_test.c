@@ -172,6 +172,14 @@ TEST_F(fs, links_of_the_host_root_lead_to_the_sentrys_proc)
 		{ "%s/to_dev", 0, "/dev/null" },
 		{ "%s/relative", 0, "/proc/version" },
 		{ "%s/to_proc/..", -ENOTDIR, NULL },
+		{ "%s/to_root/dev", 0, "/dev" },
+		{ "%s/to_root/dev/", 0, "/dev" },
+		{ "%s/through", 0, "/dev" },
+		{ "%s/through/null", 0, "/dev/null" },
+		{ "%s/to_root/proc/version", 0, "/proc/version" },
+		{ "%s/to_root/sys", 0, "/sys" },
+		{ "%s/to_root/tmp/../dev", 0, "/dev" },
+		{ "/./sys", 0, "/sys" },
 	};
 	struct kernel kernel = { 0 };
 	struct task task = self->task;
@@ -182,7 +190,9 @@ TEST_F(fs, links_of_the_host_root_lead_to_the_sentrys_proc)
 
 	ASSERT_EQ(0, run("cd %s && ln -s /proc/version to_proc && "
 			 "ln -s /dev/null to_dev && "
-			 "ln -s ../../proc/version relative", self->top));
+			 "ln -s ../../proc/version relative && "
+			 "ln -s / to_root && ln -s %s/to_root/dev through",
+			 self->top, self->top));
 	pthread_mutex_init(&kernel.tasks_lock, NULL);
 	ASSERT_EQ(0, vfs_init(&kernel, "/"));
 	task.kernel = &kernel;
@@ -208,6 +218,70 @@ TEST_F(fs, links_of_the_host_root_lead_to_the_sentrys_proc)
 	vfs_destroy(&kernel);
 	/* For the teardown: there is one tree at a time. */
 	ASSERT_EQ(0, vfs_init(&self->kernel, self->root));
+}
+
+/* The root by another name is the root: /dev, /proc and /sys are not its own. */
+TEST_F(fs, parent_that_is_the_root_is_known)
+{
+	static const char *const paths[] = {
+		"/dev", "/./dev", "//.//proc", "./sys", "a/../dev", "dots/dev",
+		"dots/./sys", "a/b/c/top/../proc", "into_dev", "/./into_dev",
+		"dots/into_dev",
+	};
+	struct task *t = &self->task;
+	struct last last;
+	struct file *f;
+	struct loc loc;
+	size_t i;
+
+	ASSERT_EQ(0, run("cd %s/root && ln -s a/.. dots && "
+			 "ln -s dev/made into_dev", self->top));
+	for (i = 0; i < ARRAY_SIZE(paths); i++) {
+		bool link = strstr(paths[i], "into_dev");
+
+		ASSERT_EQ(0, walk_parent(t, AT_FDCWD, paths[i], link, &loc,
+					 &last));
+		EXPECT_EQ(link ? LOC_PSEUDO : LOC_HOST, loc.kind) {
+			TH_LOG("%s", paths[i]);
+		}
+		if (!link) {
+			EXPECT_EQ(1, loc.at_root) {
+				TH_LOG("%s", paths[i]);
+			}
+		}
+		loc_put(&loc);
+		EXPECT_NE(0, vfs_open(t, AT_FDCWD, paths[i],
+				      O_CREAT | O_EXCL | O_WRONLY, 0600, &f));
+	}
+	EXPECT_EQ(0, run("test ! -e %s/root/dev/made", self->top));
+	EXPECT_EQ(0, run("test ! -e %s/root/sys", self->top));
+}
+
+/* Whatever kind of descriptor the root was opened as. */
+TEST_F(fs, descriptors_of_the_root_are_known)
+{
+	static const int flags[] = {
+		O_RDONLY, O_RDONLY | O_DIRECTORY, O_PATH, O_PATH | O_DIRECTORY,
+	};
+	static const char *const paths[] = { "/", "/.", "a/..", "a/b/c/top/.." };
+	struct task *t = &self->task;
+	struct file *f;
+	struct loc loc;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_SIZE(flags) * ARRAY_SIZE(paths); i++) {
+		ASSERT_EQ(0, vfs_open(t, AT_FDCWD, paths[i / ARRAY_SIZE(flags)],
+				      flags[i % ARRAY_SIZE(flags)], 0, &f));
+		fd = fd_install(t, f, false);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, walk(t, fd, "dev", 0, &loc));
+		EXPECT_EQ(LOC_PSEUDO, loc.kind);
+		loc_put(&loc);
+		ASSERT_EQ(0, walk(t, fd, "./a/../sys", 0, &loc));
+		EXPECT_EQ(LOC_PSEUDO, loc.kind);
+		loc_put(&loc);
+	}
 }
 
 TEST_F(fs, symlinks_do_not_leave_the_root)

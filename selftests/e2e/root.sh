@@ -186,4 +186,81 @@ else
 	skip shared_memory_of_the_host "a /dev/shm that may be written"
 fi
 
+# The host's own /dev, /proc and /sys are no part of any tree: /./x, too, is a name of
+# the root, whose last component may be a link.
+ln -s dev/made "$root/into-dev"
+in_root /bin/sh -c '
+	echo x >/./into-dev; echo x >/a/../into-dev; mkdir /./sys; busybox rmdir /./proc'
+check root_dev_is_not_written [ ! -e "$root/dev/made" ]
+check root_sys_is_not_made [ ! -e "$root/sys" ]
+check root_proc_is_not_removed [ -d "$root/proc" ]
+
+# With the whole tree as the root, they are there: nothing leads past what covers them.
+mkdir "$work/ways"
+ln -s / "$work/ways/top"
+ln -s top "$work/ways/top2"
+ln -s ../../../../../../../.. "$work/ways/climb"
+for covered in dev proc sys; do
+	ln -s "/$covered" "$work/ways/direct-$covered"
+	ln -s "$work/ways/top/$covered" "$work/ways/through-$covered"
+	ln -s "top2/$covered" "$work/ways/short-$covered"
+done
+cat >"$work/ways/script" <<'EOF'
+same()
+{
+	local way=$1 want=$2 here=$PWD got own
+
+	[ "$way" -ef "/$want" ] || echo "other: $way"
+	cd -P "$way" && [ . -ef "/$want" ] || echo "entered: $way"
+	got=(*)
+	cd -P "/$want"
+	own=(*)
+	[ "${got[*]}" = "${own[*]}" ] || echo "listed: $way"
+	cd -P "$here"
+}
+cd "$1" || exit
+for d in dev proc/sys/kernel sys; do
+	top=${d%%/*}
+	rest=${d#"$top"}
+	exec 5</ 6<"$1" 7<top
+	for p in /dev/fd/5 /dev/fd/7 /proc/self/fd/5 /proc/self/fd/6/top /proc/self/fd/7 \
+		/proc/self/root /proc/self/cwd/top "/proc/$$/root/proc/self/root" \
+		top top2 climb ./top top/. top2/. top/proc/.. top/dev/.. \
+		top/dev/shm/../.. through-dev/.. top/tmp/.. \
+		"top/$1/top" "top/$1/climb" "$1/top/"; do
+		same "$p/$d" "$d"
+	done
+	same "direct-$top$rest" "$d"
+	same "through-$top$rest" "$d"
+	same "short-$top$rest" "$d"
+	same "/proc/self/fd/6/through-$top$rest" "$d"
+	(cd -P / && same "./$d" "$d")
+	(cd -P top && same "$d" "$d" && same "./$d" "$d" && same "..//$d" "$d")
+	(cd -P "$1/top" && same "../$d" "$d" && same "tmp/../$d" "$d" &&
+		same "/proc/self/cwd/$d" "$d")
+done
+for p in top through-dev/.. /proc/self/root /dev/fd/5; do
+	for in in "$p/dev" "$p/dev/net" "$p/dev/mqueue"; do
+		echo x >"$in/$2"
+		mkdir "$in/$2"
+		ln -s made "$in/$2"
+		cp -P top "$in/$2"
+		mv short-dev "$in/$2"
+	done
+done 2>/dev/null
+echo done
+EOF
+mark=sandtrap.${work##*.}
+run_sandboxed sandbox -- bash "$work/ways/script" "$work/ways" "$mark"
+check nothing_leads_below_what_covers [ "$(cat "$work/result/sandbox.out")" = "done" ]
+check dev_of_the_host_is_not_written [ -z "$(find /dev -name "$mark")" ]
+find /dev -name "$mark" -delete
+
+# A directory below them that came in open is itself and no more.
+stdin=/dev/pts run_sandboxed sandbox -- bash -c '
+	[ -d /dev/fd/0 ] || echo "not open"
+	[ ! -e /dev/fd/0/.. ] || [ /dev/fd/0/.. -ef /dev ] || echo above
+	[ ! -e /dev/fd/0/../null ] || [ /dev/fd/0/../null -ef /dev/null ] || echo beside'
+check nothing_leads_above_an_open_directory [ ! -s "$work/result/sandbox.out" ]
+
 finish

@@ -93,7 +93,7 @@ bool has_dotdot(const char *path)
 	return false;
 }
 
-static bool leaves_at_root(const char *path)
+bool leaves_at_root(const char *path)
 {
 	char name[8];
 	size_t len;

@@ -175,6 +175,9 @@ uint8_t vfs_at_root(const struct vfs *vfs, const struct stat *st);
 const struct host_mount *vfs_find_mount(const struct vfs *vfs, const char *name,
 					const char **rest);
 
+/* Is it a name below the root's /proc, /dev or /sys, which are the sentry's? */
+bool vfs_name_covered(const struct vfs *vfs, const char *name);
+
 /* walk.c, fast_path.c */
 
 #define WALK_NOFOLLOW 1u /* a link at the end is the result */
@@ -235,6 +238,8 @@ struct base {
 
 /* The root directory; borrows the mount's descriptor. */
 void root_loc(const struct vfs *vfs, struct loc *loc);
+/* Does a path from the root begin with /proc, /dev or /sys? */
+bool leaves_at_root(const char *path);
 /* Is one of the components ".."? */
 bool has_dotdot(const char *path);
 

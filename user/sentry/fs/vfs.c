@@ -8,6 +8,9 @@
 
 #include "sentry/fs/internal.h"
 
+/* of the host's ipc/mqueue.c, in none of its headers */
+#define MQUEUE_MAGIC 0x19800202u
+
 /* One sandbox per process; names of files are asked for without a task. */
 static struct vfs *the_vfs;
 
@@ -112,6 +115,14 @@ const struct host_mount *vfs_find_mount(const struct vfs *vfs, const char *name,
 	return best;
 }
 
+bool vfs_name_covered(const struct vfs *vfs, const char *name)
+{
+	const char *rest;
+
+	return leaves_at_root(name) &&
+	       vfs_find_mount(vfs, name, &rest) == &vfs->mounts[0];
+}
+
 /* @fd: O_PATH descriptor of a directory (consumed, on failure too). */
 static int mount_add(struct vfs *vfs, int fd, const char *name)
 {
@@ -157,8 +168,9 @@ static bool is_mount_point(struct vfs *vfs, const char *name)
 }
 
 /*
- * File systems through which a host is controlled. They are mounted elsewhere
- * too, as in the roots of containers.
+ * File systems through which a host is controlled, or what others of the user
+ * share is reached. They are mounted elsewhere too, as in the roots of
+ * containers.
  */
 bool host_fs_refused(int fd)
 {
@@ -166,6 +178,7 @@ bool host_fs_refused(int fd)
 		PROC_SUPER_MAGIC,   SYSFS_MAGIC,	DEBUGFS_MAGIC,
 		TRACEFS_MAGIC,	    SECURITYFS_MAGIC,	BPF_FS_MAGIC,
 		CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, EFIVARFS_MAGIC,
+		DEVPTS_SUPER_MAGIC, HUGETLBFS_MAGIC,	MQUEUE_MAGIC,
 	};
 	struct statfs sfs;
 	size_t i;

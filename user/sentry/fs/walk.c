@@ -79,14 +79,32 @@ static ssize_t walk_next(struct walk *w, char name[NAME_MAX + 1])
 	return (ssize_t)len;
 }
 
+/* What the host resolved may be the top of a mount; @to is put if that fails. */
+static int host_arrive(const struct vfs *vfs, struct loc *to)
+{
+	struct stat st;
+	int err;
+
+	if (fstat(to->fd, &st)) {
+		err = -errno;
+		loc_put(to);
+		return err;
+	}
+	to->at_root = S_ISDIR(st.st_mode) ? vfs_at_root(vfs, &st) : 0;
+	to->dev = st.st_dev;
+	return 0;
+}
+
 /* Open the directory with a name of the sandbox, from its mount's top. */
 static int open_by_name(struct walk *w, const char *name, struct loc *out)
 {
 	const struct host_mount *m;
 	const char *rest;
-	struct stat st;
 	long fd;
 
+	/* A directory of the host's that came in open may lie below its /dev. */
+	if (vfs_name_covered(w->vfs, name))
+		return -EACCES;
 	m = vfs_find_mount(w->vfs, name, &rest);
 	fd = host_openat2(m->fd, *rest ? rest : ".",
 			  O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
@@ -94,11 +112,7 @@ static int open_by_name(struct walk *w, const char *name, struct loc *out)
 	if (fd < 0)
 		return (int)fd;
 	*out = (struct loc){ .kind = LOC_HOST, .owned = true, .fd = (int)fd };
-	if (!fstat(out->fd, &st)) {
-		out->at_root = vfs_at_root(w->vfs, &st);
-		out->dev = st.st_dev;
-	}
-	return 0;
+	return host_arrive(w->vfs, out);
 }
 
 /*
@@ -108,14 +122,17 @@ static int open_by_name(struct walk *w, const char *name, struct loc *out)
 static int host_dotdot_unnamed(struct walk *w)
 {
 	struct loc to = { .kind = LOC_HOST, .owned = true };
+	int err;
 
 	if (w->vfs->mounts[0].host_name[0] || w->cur.at_root)
 		return -ENAMETOOLONG;
 	to.fd = openat(w->cur.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (to.fd < 0)
 		return -errno;
-	walk_move(w, &to);
-	return 0;
+	err = host_arrive(w->vfs, &to);
+	if (!err)
+		walk_move(w, &to);
+	return err;
 }
 
 static int host_dotdot(struct walk *w)
@@ -168,10 +185,10 @@ static int walk_dotdot(struct walk *w)
 	}
 }
 
-/* A host object of another device was entered: may we? */
-static int check_crossing(struct walk *w, int fd, const struct stat *st)
+/* A host object, perhaps of another device, is entered: may we? */
+static int check_crossing(struct walk *w, int fd, dev_t dev)
 {
-	if (st->st_dev == w->cur.dev)
+	if (dev == w->cur.dev)
 		return 0;
 	return host_fs_refused(fd) ? -EACCES : 0;
 }
@@ -211,7 +228,7 @@ static int host_step(struct walk *w, const char *name, bool follow)
 	to.fd = openat(w->cur.fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (to.fd < 0)
 		return -errno;
-	err = fstat(to.fd, &st) ? -errno : check_crossing(w, to.fd, &st);
+	err = fstat(to.fd, &st) ? -errno : check_crossing(w, to.fd, st.st_dev);
 	if (!err && S_ISLNK(st.st_mode) && follow) {
 		err = host_link(w, to.fd);
 		close(to.fd);
@@ -294,6 +311,7 @@ static int walk_shortcut(struct walk *w)
 	struct fast_path fp;
 	char *slash;
 	bool can;
+	int err;
 
 	slash = w->rest + strlen(w->rest);
 	while (slash > w->rest && slash[-1] == '/')
@@ -307,6 +325,14 @@ static int walk_shortcut(struct walk *w)
 	*slash = '/';
 	if (to.fd < 0)
 		return to.fd == -EXDEV ? 0 : to.fd;
+	err = host_arrive(w->vfs, &to);
+	if (err)
+		return err;
+	err = check_crossing(w, to.fd, to.dev);
+	if (err) {
+		loc_put(&to);
+		return err;
+	}
 	walk_move(w, &to);
 	w->rest = slash;
 	return 0;
@@ -557,10 +583,10 @@ static int follow_last(struct task *t, struct loc *dir, struct last *last)
 }
 
 static int fast_parent(struct task *t, struct base *base, const char *path,
-		       size_t parent_len, struct loc *dir)
+		       size_t parent_len, bool follow, struct loc *dir,
+		       const struct last *last)
 {
 	char parent[PATH_MAX];
-	struct stat st;
 	int err;
 
 	if (parent_len == 0 || strspn(path, "/") == parent_len) {
@@ -570,8 +596,9 @@ static int fast_parent(struct task *t, struct base *base, const char *path,
 	memcpy(parent, path, parent_len);
 	parent[parent_len] = '\0';
 	err = fast_walk(t, base, parent, WALK_DIRECTORY, dir);
-	if (!err && has_dotdot(parent) && !fstat(dir->fd, &st))
-		dir->at_root = vfs_at_root(task_vfs(t), &st);
+	/* Whether that is the root matters to these names, and to text of links. */
+	if (!err && (follow || pseudo_mount(last->name)))
+		err = host_arrive(task_vfs(t), dir);
 	return err;
 }
 
@@ -588,7 +615,8 @@ int walk_parent(struct task *t, int dirfd, const char *path, bool follow,
 		return -ENAMETOOLONG;
 	err = base_get(t, dirfd, path, &base);
 	if (!err) {
-		err = fast_parent(t, &base, path, parent_len, dir);
+		err = fast_parent(t, &base, path, parent_len, follow, dir,
+				  last);
 		if (err == -EXDEV)
 			err = slow_parent(t, &base, path, dir, last);
 	}

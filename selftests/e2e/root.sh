@@ -263,4 +263,15 @@ stdin=/dev/pts run_sandboxed sandbox -- bash -c '
 	[ ! -e /dev/fd/0/../null ] || [ /dev/fd/0/../null -ef /dev/null ] || echo beside'
 check nothing_leads_above_an_open_directory [ ! -s "$work/result/sandbox.out" ]
 
+# No program begins there, wherever sandrun was started and whatever --cwd says.
+expect cwd_below_proc_is_refused 125 --cwd /proc/self pwd
+wrote cwd_below_proc_says_why err '^sandrun: --cwd: .* /proc'
+for in in /dev /dev/pts /proc /proc/self /proc/sys/kernel /sys /sys/kernel; do
+	run_native sandbox sh -c 'cd "$1" && shift && exec "$@"' sh "$in" \
+		"$SANDRUN" --platform="$PLATFORM" bash -c '[ . -ef "$(pwd)" ] || echo other'
+	check "started_in_$in" [ ! -s "$work/result/sandbox.out" ]
+	run_sandboxed sandbox --cwd "$in" bash -c '[ . -ef "$1" ] || echo other' bash "$in"
+	check "cwd_is_not_the_hosts_$in" [ ! -s "$work/result/sandbox.out" ]
+done
+
 finish

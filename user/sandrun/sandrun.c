@@ -154,6 +154,10 @@ static int explain_start(const char *program, int err)
 			"sandrun: %s: permission denied (not executable, or a directory)\n",
 			program);
 		return SANDRUN_EXIT_CANNOT_EXECUTE;
+	case -EXDEV:
+		fputs("sandrun: --cwd: the sandbox has no such part of /proc, /dev or /sys\n",
+		      stderr);
+		return SANDRUN_EXIT_FAILURE;
 	case -EOPNOTSUPP:
 		fputs("sandrun: --cpuid: on this CPU features can only be hidden by rewriting CPUID instructions, which --no-cpuid-rewrite forbids\n",
 		      stderr);

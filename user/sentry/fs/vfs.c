@@ -361,44 +361,82 @@ static struct fs_context *fs_context_new(struct cwd *cwd, mode_t mask)
 	return fs;
 }
 
+/* Of what the sentry's /proc, /dev and /sys cover, only their tops are there. */
+static bool cwd_covered(const struct vfs *vfs, int fd, const char *name)
+{
+	return !pseudo_mount(name + 1) &&
+	       (vfs_name_covered(vfs, name) || host_fs_refused(fd));
+}
+
 /* The host process's directory as the sandbox sees it; "/" if it does not. */
 static void host_cwd(struct vfs *vfs, char *buf, size_t len)
 {
 	int fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || vfs_host_name(vfs, fd, buf, len) || buf[0] != '/')
+	if (fd < 0 || vfs_host_name(vfs, fd, buf, len) || buf[0] != '/' ||
+	    cwd_covered(vfs, fd, buf))
 		snprintf(buf, len, "/");
 	if (fd >= 0)
 		close(fd);
+}
+
+/* What the host has at @cwd, if the sandbox has it there too. */
+static int cwd_open(const struct vfs *vfs, const char *cwd, struct loc *loc)
+{
+	*loc = (struct loc){ .kind = LOC_HOST, .owned = true };
+	while (*cwd == '/')
+		cwd++;
+	loc->fd = (int)host_openat2(vfs->mounts[0].fd, *cwd ? cwd : ".",
+				    O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+				    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	return loc->fd < 0 ? loc->fd : 0;
+}
+
+/* Make a place of the host the one that the sandbox has under its name. */
+static int cwd_cover(struct vfs *vfs, struct loc *loc)
+{
+	const struct pentry *top;
+	char name[PATH_MAX];
+	struct stat st;
+	int err;
+
+	err = fstat(loc->fd, &st) ? -errno :
+		      vfs_host_name(vfs, loc->fd, name, sizeof(name));
+	if (!err && cwd_covered(vfs, loc->fd, name))
+		err = -EXDEV;
+	if (err)
+		return err;
+	loc->at_root = vfs_at_root(vfs, &st);
+	loc->dev = st.st_dev;
+	top = pseudo_mount(name + 1);
+	if (top) {
+		loc_put(loc);
+		*loc = (struct loc){ .kind = LOC_PSEUDO };
+		loc->node.at[0] = top;
+	}
+	return 0;
 }
 
 struct fs_context *fs_context_create(struct kernel *k, const char *cwd,
 				     int *err)
 {
 	struct vfs *vfs = k->vfs;
-	const struct host_mount *root = &vfs->mounts[0];
-	struct loc loc = { .kind = LOC_HOST, .owned = true };
 	char host[PATH_MAX];
 	struct fs_context *fs;
-	struct stat st;
+	struct loc loc;
 	struct cwd *c;
 
 	if (!cwd) {
 		host_cwd(vfs, host, sizeof(host));
 		cwd = host;
 	}
-	while (*cwd == '/')
-		cwd++;
-	loc.fd = (int)host_openat2(root->fd, *cwd ? cwd : ".",
-				   O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
-				   RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-	if (loc.fd < 0) {
-		*err = loc.fd;
+	*err = cwd_open(vfs, cwd, &loc);
+	if (*err)
 		return NULL;
-	}
-	if (!fstat(loc.fd, &st)) {
-		loc.at_root = vfs_at_root(vfs, &st);
-		loc.dev = st.st_dev;
+	*err = cwd_cover(vfs, &loc);
+	if (*err) {
+		loc_put(&loc);
+		return NULL;
 	}
 	c = cwd_new(&loc);
 	fs = c ? fs_context_new(c, vfs->umask) : NULL;

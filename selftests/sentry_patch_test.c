@@ -315,6 +315,27 @@ TEST_F(patch, fork_gives_each_its_own)
 	EXPECT_PATCHED(self->t, CODE + FN_DIRECT);
 }
 
+/* Whatever the child has at the address of the slots, it is not for slots. */
+TEST_F(patch, fork_may_leave_out_slots)
+{
+	uint64_t page;
+
+	PATCH(self->t, CODE + DIRECT_IP);
+	page = page_down(slot_of(self->t, CODE + FN_DIRECT));
+	ASSERT_EQ(0, call(self->t, SYS_madvise, page, PAGE_SIZE, MADV_DONTFORK, 0, 0));
+	self->child = new_task(self->kernel);
+	ASSERT_EQ(0, mm_fork(self->t, &self->child->mm));
+	mm_add_task(self->child->mm);
+	ASSERT_EQ(0, mm_handle_fault(self->child, CODE, PLATFORM_ACCESS_EXECUTE));
+	EXPECT_ORIGINAL(self->child, CODE + FN_DIRECT);
+	EXPECT_PATCHED(self->t, CODE + FN_DIRECT);
+	ASSERT_EQ((int64_t)page,
+		  map_at(self->child, page, PAGE_SIZE, PROT_READ, MAP_SHARED, self->file));
+	PATCH(self->child, CODE + TWO_SECOND_IP);
+	EXPECT_PATCHED(self->child, CODE + FN_TWO + 12);
+	EXPECT_NE(page, page_down(slot_of(self->child, CODE + FN_TWO + 12)));
+}
+
 TEST_F(patch, events_show_the_original_address)
 {
 	struct platform_event ev = { .kind = PLATFORM_INTERRUPT };

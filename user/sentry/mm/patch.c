@@ -282,7 +282,7 @@ static int write_slot(struct mm *mm, struct task *t, uint64_t addr, const uint8_
 {
 	struct pma *p = pma_at(mm, addr);
 
-	if (!p)
+	if (!p || p->file)
 		return -EFAULT;
 	if (p->cow)
 		return rewrite_page(mm, t, addr, code, USERTRAP_SLOT_SIZE);
@@ -574,15 +574,23 @@ bool patch_leave_slot(struct task *t, struct platform_event *ev)
 
 /* ---- life ---- */
 
-/* Mappings that the child does not get take their patches with them. */
-static void check_child(struct mm *to)
+/*
+ * Mappings that the child does not get take their patches with them. Where a page of
+ * slots was, the program may map whatever it likes.
+ */
+static int check_child(struct mm *to)
 {
 	struct mm_patches *ps = to->patches;
 	unsigned int i;
+	int err = 0;
 
 	for (i = 0; i < ps->nr_sites; i++)
 		if (ps->sites[i].active && !pma_at(to, ps->sites[i].plan.site))
 			ps->sites[i].active = false;
+	for (i = ps->nr_areas; !err && i--;)
+		if (!pma_at(to, ps->areas[i].addr))
+			err = drop_area(to, NULL, &ps->areas[i]);
+	return err;
 }
 
 int patch_fork(const struct mm *from, struct mm *to)
@@ -604,8 +612,7 @@ int patch_fork(const struct mm *from, struct mm *to)
 	}
 	memcpy(copy->sites, ps->sites, ps->nr_sites * sizeof(*copy->sites));
 	to->patches = copy;
-	check_child(to);
-	return 0;
+	return check_child(to);
 }
 
 void patch_destroy(struct mm *mm)

@@ -6,6 +6,7 @@
  * does to an mm, on a platform that is a table of pages: what it was told to map.
  */
 #include <cpuid.h>
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -201,6 +202,28 @@ TEST_F(rewrite, constant_leaves_too_if_features_are_hidden)
 	self->kernel->cpu.restricted = true;
 	map_code(self->t, self->file, RX, MAP_PRIVATE);
 	EXPECT_REWRITTEN(self->t, CODE + CONSTANT_SITE);
+}
+
+/* Its header says that the code is at the end of all memory. */
+TEST_F(rewrite, a_program_with_a_strange_address)
+{
+	const Elf64_Ehdr eh = {
+		.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64 }, .e_phoff = sizeof(eh),
+		.e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1,
+	};
+	const Elf64_Phdr ph = {
+		.p_type = PT_LOAD, .p_flags = PF_X, .p_offset = 0x100, .p_filesz = 5,
+		.p_vaddr = -6ull - (1ull << 40),
+	};
+	struct file *f = file_alloc(&code_ops, O_RDWR);
+
+	f->host_fd = memfd_create("strange", MFD_CLOEXEC);
+	ASSERT_EQ((ssize_t)sizeof(eh), pwrite(f->host_fd, &eh, sizeof(eh), 0));
+	ASSERT_EQ((ssize_t)sizeof(ph), pwrite(f->host_fd, &ph, sizeof(ph), sizeof(eh)));
+	ASSERT_EQ(2, pwrite(f->host_fd, plain + 5, 2, 0x100));
+	ASSERT_EQ(0, ftruncate(f->host_fd, CODE_PAGES * PAGE_SIZE));
+	map_code(self->t, f, RX, MAP_PRIVATE);
+	file_put(f);
 }
 
 TEST_F(rewrite, not_what_others_see_or_the_program_writes)

@@ -249,16 +249,16 @@ static bool looks_like_start(const uint8_t *code)
 static bool from_padding(const struct usertrap_source *src, uint64_t ip, unsigned int nth,
 			 uint64_t *start)
 {
-	uint64_t window = MIN(ip - src->start, PADDING_WINDOW), base = ip - window, at;
+	uint64_t window = MIN(ip - src->start, PADDING_WINDOW), back;
 	uint8_t code[PADDING_WINDOW + 4];
 
-	if (!read_exact(src, base, code, window + 2))
+	if (!read_exact(src, ip - window, code, window + 2))
 		return false;
-	for (at = ip & -(uint64_t)FUNCTION_ALIGN; at >= base + PADDING_LEN_MAX;
-	     at -= FUNCTION_ALIGN) {
-		if (at + 4 <= ip && looks_like_start(code + (at - base - PADDING_LEN_MAX)) &&
+	/* Distances: an address could be less than one from the ends of all memory. */
+	for (back = ip % FUNCTION_ALIGN; back + PADDING_LEN_MAX <= window; back += FUNCTION_ALIGN) {
+		if (back >= 4 && looks_like_start(code + (window - back - PADDING_LEN_MAX)) &&
 		    !nth--) {
-			*start = at;
+			*start = ip - back;
 			return true;
 		}
 	}

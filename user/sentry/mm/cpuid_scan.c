@@ -136,7 +136,8 @@ static ssize_t read_offset(void *arg, uint64_t off, void *buf, size_t len)
 /* The segments, if it is a program; what follows from them. */
 static void read_phdrs(struct image *im)
 {
-	const Elf64_Phdr *first = NULL;
+	const Elf64_Phdr *first = NULL, *ph;
+	bool unwind = false;
 	Elf64_Ehdr eh;
 	unsigned int i;
 
@@ -146,12 +147,17 @@ static void read_phdrs(struct image *im)
 	    read_offset(im, eh.e_phoff, im->phdrs, eh.e_phnum * sizeof(*im->phdrs)) < 0)
 		return;
 	for (i = 0; i < eh.e_phnum; i++) {
-		if (im->phdrs[i].p_type == PT_LOAD && !first)
-			first = &im->phdrs[i];
-		im->unwind |= im->phdrs[i].p_type == PT_GNU_EH_FRAME;
+		ph = &im->phdrs[i];
+		if (ph->p_type == PT_LOAD && !first)
+			first = ph;
+		/* Addresses wrap nowhere. */
+		if (ph->p_type == PT_LOAD && (ph->p_vaddr >= BASE || ph->p_filesz >= BASE))
+			return;
+		unwind |= ph->p_type == PT_GNU_EH_FRAME;
 	}
 	if (!first)
 		return;
+	im->unwind = unwind;
 	im->nr_phdrs = eh.e_phnum;
 	im->src.image = BASE + first->p_vaddr - first->p_offset;
 }

@@ -398,6 +398,10 @@ int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
 	char *copy;
 	int err;
 
+	/* As in pma_break_cow(). */
+	p = pma_at(mm, page);
+	if (!p || (!t && p->mapped))
+		return -EFAULT;
 	err = pma_split_at(mm, page);
 	if (!err)
 		err = pma_split_at(mm, page + PAGE_SIZE);
@@ -408,7 +412,7 @@ int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
 	copy = memory_file_ptr(mf, off);
 	p = pma_at(mm, page);
 	/* Behind the end of a file there are zeroes. */
-	if (!p || mm_copy(mm, t, page, copy, PAGE_SIZE, false) < need) {
+	if (mm_copy(mm, t, page, copy, PAGE_SIZE, false) < need) {
 		memory_file_unref(mf, off, PAGE_SIZE);
 		return -EFAULT;
 	}

@@ -13,6 +13,7 @@
 #include "sentry/futex/internal.h"
 #include "sentry/signal/internal.h"
 #include "sentry/task/internal.h"
+#include "sentry/time/internal.h"
 
 #include "kselftest_harness.h"
 
@@ -416,6 +417,34 @@ TEST(deadlines_do_not_wrap)
 	EXPECT_LT(deadline_after(&never), FOREVER);
 	EXPECT_LE(deadline_at(CLOCK_REALTIME, &past), monotonic_ns());
 	EXPECT_EQ(5000000000ull, deadline_at(CLOCK_MONOTONIC, &past));
+}
+
+/* timers */
+
+/* Others may set the limit of a zombie, whose timer would run for ever. */
+TEST(no_cpu_limit_timer_of_a_zombie)
+{
+	struct kernel k = { .tids = NULL };
+	struct thread_group *tg;
+	struct ktimer *kt;
+	int err;
+
+	pthread_mutex_init(&k.tasks_lock, NULL);
+	ASSERT_EQ(0, timer_thread_start(&k));
+	tg = thread_group_alloc(&k, &err);
+	ASSERT_NE(NULL, tg);
+	kt = &tg->timers->intervals[INTERVAL_CPU_LIMIT].kt;
+	tg->rlimits[RLIMIT_CPU] = (struct rlimit){ 1000, 1000 };
+	process_cpu_limit_set(tg);
+	EXPECT_TRUE(kt->armed);
+	process_timers_stop(tg);
+	EXPECT_FALSE(kt->armed);
+	process_cpu_limit_set(tg);
+	EXPECT_FALSE(kt->armed);
+	EXPECT_EQ(1, atomic_load(&tg->refs));
+	timer_thread_stop();
+	ktimer_disarm(kt);
+	thread_group_put(tg);
 }
 
 TEST_HARNESS_MAIN

@@ -55,6 +55,7 @@ struct interval {
 struct process_timers {
 	pthread_mutex_t lock;
 	struct thread_group *tg;
+	bool stopped; /* for good: the process has ended */
 	struct interval intervals[NR_INTERVALS];
 	TAILQ_HEAD(, posix_timer) posix;
 	int next_id;

@@ -152,6 +152,7 @@ void intervals_stop_locked(struct process_timers *pt)
 void process_timers_stop(struct thread_group *tg)
 {
 	pthread_mutex_lock(&tg->timers->lock);
+	tg->timers->stopped = true;
 	intervals_stop_locked(tg->timers);
 	posix_timers_delete_locked(tg->timers);
 	pthread_mutex_unlock(&tg->timers->lock);
@@ -200,6 +201,23 @@ static int interval_set(struct interval *it, const struct interval_value *new,
 	return err;
 }
 
+static void cpu_limit_set_locked(struct interval *it, rlim_t limit,
+				 uint64_t now)
+{
+	/* A zombie never uses the time up, and nobody would disarm the timer. */
+	if (it->pt->stopped)
+		return;
+	it->period = 1000000000ull;
+	it->expires = 0;
+	if (limit < INT64_MAX / 1000000000)
+		/* 0 would mean never. */
+		it->expires = MAX(limit, 1) * 1000000000ull;
+	if (it->expires)
+		interval_rearm_locked(it, now);
+	else
+		ktimer_disarm(&it->kt);
+}
+
 void process_cpu_limit_set(struct thread_group *tg)
 {
 	struct interval *it = &tg->timers->intervals[INTERVAL_CPU_LIMIT];
@@ -210,15 +228,7 @@ void process_cpu_limit_set(struct thread_group *tg)
 		return;
 	now = interval_now(it);
 	pthread_mutex_lock(&it->pt->lock);
-	it->period = 1000000000ull;
-	it->expires = 0;
-	if (limit < INT64_MAX / 1000000000)
-		/* 0 would mean never. */
-		it->expires = MAX(limit, 1) * 1000000000ull;
-	if (it->expires)
-		interval_rearm_locked(it, now);
-	else
-		ktimer_disarm(&it->kt);
+	cpu_limit_set_locked(it, limit, now);
 	pthread_mutex_unlock(&it->pt->lock);
 }
 

@@ -300,6 +300,29 @@ TEST(only_signals_of_the_set_are_taken_or_dropped)
 	sigqueue_flush(&q);
 }
 
+TEST(a_signal_without_siginfo_is_pending_once)
+{
+	struct sigqueue q;
+	siginfo_t info;
+
+	sigqueue_init(&q);
+	add(&q, 40, SI_QUEUE, 1);
+	sigqueue_mark(&q, 40);
+	EXPECT_EQ(1, q.count);
+	EXPECT_EQ(40, sigqueue_take(&q, ~0ull, &info));
+	EXPECT_EQ(1, info.si_value.sival_int);
+	sigqueue_mark(&q, 41);
+	sigqueue_mark(&q, 41);
+	EXPECT_EQ(41, sigqueue_take(&q, ~0ull, &info));
+	EXPECT_EQ(41, info.si_signo);
+	EXPECT_EQ(SI_USER, info.si_code);
+	EXPECT_EQ(0, info.si_pid);
+	EXPECT_EQ(0, sigqueue_take(&q, ~0ull, &info));
+	sigqueue_mark(&q, 41);
+	sigqueue_flush(&q);
+	EXPECT_EQ(0, q.mask);
+}
+
 TEST(reset_keeps_what_is_ignored)
 {
 	struct sighand *sh = sighand_create(NULL), *copy;

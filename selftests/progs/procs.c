@@ -243,16 +243,20 @@ static void threads(void)
 	status("kill_of_threads", pid, 0);
 }
 
-static volatile sig_atomic_t got;
+static volatile sig_atomic_t got, got_code, got_pid;
 
-static void on_usr1(int signo)
+static void on_usr1(int signo, siginfo_t *si, void *context)
 {
+	got_code = si->si_code;
+	got_pid = si->si_pid;
 	got = 1;
 }
 
 static void parents(void)
 {
-	int fds[2];
+	struct sigaction sa = { .sa_sigaction = on_usr1,
+				.sa_flags = SA_SIGINFO };
+	int fds[2], st = -1;
 	pid_t pid;
 	char c;
 
@@ -261,14 +265,15 @@ static void parents(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pid = fork();
 	if (!pid) {
+		pid = getpid();
 		if (!fork()) {
-			signal(SIGUSR1, on_usr1);
+			sigaction(SIGUSR1, &sa, NULL);
 			prctl(PR_SET_PDEATHSIG, SIGUSR1);
 			if (write(fds[1], "x", 1) != 1)
 				_exit(1);
 			while (!got)
 				usleep(1000);
-			_exit(getppid() == getpgrp() ? 20 : 21);
+			_exit(got_code == SI_USER && got_pid == pid ? 20 : 21);
 		}
 		if (read(fds[0], &c, 1) != 1)
 			_exit(1);
@@ -276,8 +281,9 @@ static void parents(void)
 	}
 	setpgid(0, 0);
 	status("middle", pid, 0);
-	pid = wait(&(int){ 0 });
+	pid = wait(&st);
 	result("orphan_adopted", pid > 0);
+	result("death_told_by_the_dead", WEXITSTATUS(st) == 20);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -362,6 +363,66 @@ static void ignored_is_dropped(void)
 	flush_log("ignored");
 }
 
+static long queue_self(int pidfd, siginfo_t *si)
+{
+	if (pidfd >= 0)
+		return syscall(SYS_pidfd_send_signal, pidfd, si->si_signo, si, 0);
+	return syscall(SYS_rt_sigqueueinfo, getpid(), si->si_signo, si);
+}
+
+/* How many go in is not compared: Linux counts all of the user's. */
+static void fill(int pidfd, int code)
+{
+	siginfo_t si = { .si_signo = SIGRTMIN + 2, .si_code = code };
+	int i;
+
+	for (i = 0; i < 64; i++)
+		if (queue_self(pidfd, &si))
+			break;
+	note("code", code);
+	note("refused", i <= 8);
+	note("errno", i < 64 ? errno : 0);
+}
+
+/* Whatever a signal says of itself, the limit holds; but kill() always works. */
+static void limit(void)
+{
+	static const int codes[] = { SI_QUEUE, SI_KERNEL, SI_TKILL, SI_TIMER, 1 };
+	int signo = SIGRTMIN + 2, pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct timespec now = { 0 };
+	struct rlimit old, rl;
+	siginfo_t si = { 0 };
+	sigset_t set;
+	size_t i;
+
+	getrlimit(RLIMIT_SIGPENDING, &old);
+	rl = (struct rlimit){ 8, old.rlim_max };
+	block(SIG_BLOCK, signo, 0);
+	setrlimit(RLIMIT_SIGPENDING, &rl);
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		fill(i & 1 ? pidfd : -1, codes[i]);
+		fill(i & 1 ? -1 : pidfd, codes[i]);
+		signal(signo, SIG_IGN);
+		signal(signo, SIG_DFL);
+	}
+	flush_log("limit");
+	rl.rlim_cur = 0;
+	setrlimit(RLIMIT_SIGPENDING, &rl);
+	note("tgkill", tgkill(getpid(), gettid(), signo));
+	note("kill", kill(getpid(), signo));
+	note("again", kill(getpid(), signo));
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	note("sig", sigtimedwait(&set, &si, &now));
+	note("code", si.si_code);
+	note("pid", si.si_pid);
+	note("more", sigtimedwait(&set, &si, &now));
+	flush_log("no_room");
+	setrlimit(RLIMIT_SIGPENDING, &old);
+	block(SIG_UNBLOCK, signo, 0);
+	close(pidfd);
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -382,5 +443,6 @@ int main(int argc, char **argv)
 	waiting();
 	errors();
 	ignored_is_dropped();
+	limit();
 	return 0;
 }

@@ -91,7 +91,8 @@ struct group_signals {
  * Permissions are the caller's business. From any thread, with or without
  * tasks_lock held, but no lock below it.
  *
- * Return: 0, or -EAGAIN if RLIMIT_SIGPENDING is reached (real-time only).
+ * Return: 0, or -EAGAIN if RLIMIT_SIGPENDING is reached (real-time only, and not
+ * for SI_USER).
  */
 int signal_send(struct task *t, const siginfo_t *info, bool group);
 

@@ -31,6 +31,11 @@ int sigqueue_add(struct sigqueue *q, const siginfo_t *info)
 	return 0;
 }
 
+void sigqueue_mark(struct sigqueue *q, int signo)
+{
+	q->mask |= SIGMASK(signo);
+}
+
 static void remove_entry(struct sigqueue *q, struct pending_signal *ps)
 {
 	TAILQ_REMOVE(&q->list, ps, link);
@@ -74,8 +79,14 @@ int sigqueue_take(struct sigqueue *q, sigmask_t set, siginfo_t *info)
 	TAILQ_FOREACH(ps, &q->list, link)
 		if (ps->info.si_signo == signo)
 			break;
-	*info = ps->info;
-	remove_entry(q, ps);
+	if (ps) {
+		*info = ps->info;
+		remove_entry(q, ps);
+	} else {
+		/* All zeroes is SI_USER, from nobody. */
+		memset(info, 0, sizeof(*info));
+		info->si_signo = signo;
+	}
 	if (!still_queued(q, signo))
 		q->mask &= ~SIGMASK(signo);
 	return signo;

@@ -100,12 +100,30 @@ static bool over_limit(struct thread_group *tg, const struct sigqueue *q)
 	return q->count >= tg->rlimits[RLIMIT_SIGPENDING].rlim_cur;
 }
 
+/*
+ * A real-time signal beyond the limit is refused, but for those of kill(), of
+ * which only the siginfo is lost. SI_KERNEL makes no difference: a process may
+ * say that of what it queues to itself.
+ */
+static int enqueue(struct thread_group *tg, struct sigqueue *q,
+		   const siginfo_t *info)
+{
+	bool realtime = info->si_signo >= FIRST_REALTIME;
+
+	if ((!realtime || !over_limit(tg, q)) && !sigqueue_add(q, info))
+		return 0;
+	if (realtime && info->si_code != SI_USER)
+		return -EAGAIN;
+	sigqueue_mark(q, info->si_signo);
+	return 0;
+}
+
 int signal_send_locked(struct task *t, const siginfo_t *info, bool group)
 {
 	struct thread_group *tg = t->tg;
 	struct sigqueue *q = group ? &tg->sig.pending : &t->sig.pending;
 	struct kernel_sigaction ka;
-	int signo = info->si_signo;
+	int signo = info->si_signo, err;
 
 	if (!tg->nr_tasks || tg->sig.exiting || (!group && t->exiting))
 		return 0;
@@ -115,11 +133,9 @@ int signal_send_locked(struct task *t, const siginfo_t *info, bool group)
 		return 0;
 	if (signo < FIRST_REALTIME && q->mask & SIGMASK(signo))
 		return 0;
-	if (signo >= FIRST_REALTIME && info->si_code != SI_KERNEL &&
-	    over_limit(tg, q))
-		return -EAGAIN;
-	if (sigqueue_add(q, info))
-		return -EAGAIN;
+	err = enqueue(tg, q, info);
+	if (err)
+		return err;
 	wait_queue_wake_all(&tg->sig.watchers);
 	complete_signal(t, signo, group, &ka);
 	return 0;

@@ -136,13 +136,14 @@ static struct thread_group *find_reaper_locked(struct thread_group *tg)
 static void reparent_child_locked(struct thread_group *child,
 				  struct thread_group *to)
 {
+	struct thread_group *old = child->parent;
 	siginfo_t info;
 
-	TAILQ_REMOVE(&child->parent->children, child, sibling);
+	TAILQ_REMOVE(&old->children, child, sibling);
 	child->parent = to;
 	TAILQ_INSERT_TAIL(&to->children, child, sibling);
 	if (child->pdeath_signal) {
-		siginfo_user(&info, child->pdeath_signal, NULL);
+		siginfo_user(&info, child->pdeath_signal, old->leader);
 		signal_send(child->leader, &info, true);
 	}
 	/* A new parent gets SIGCHLD, whatever the old one had asked for. */

@@ -122,6 +122,8 @@ void sigqueue_init(struct sigqueue *q);
 void sigqueue_flush(struct sigqueue *q);
 /* Append a copy: 0 or -ENOMEM. */
 int sigqueue_add(struct sigqueue *q, const siginfo_t *info);
+/* It is pending, but nothing is known of it: that needs no memory. */
+void sigqueue_mark(struct sigqueue *q, int signo);
 /* Take the first signal of @set, synchronous ones first: its number or 0. */
 int sigqueue_take(struct sigqueue *q, sigmask_t set, siginfo_t *info);
 /* Drop all signals of @set. */

@@ -86,6 +86,31 @@ os.truncate("f3", 5); print(os.stat("f3").st_size)
 '
 fi
 
+# Whoever closes a descriptor leaves no lock to the thread that waits for one.
+if need lock_of_a_closed_descriptor python3; then
+	same_as_native lock_of_a_closed_descriptor python3 -c '
+import errno, fcntl, os, struct, threading, time
+def lock(fd, cmd=fcntl.F_SETLK, type=fcntl.F_WRLCK):
+    try: fcntl.fcntl(fd, cmd, struct.pack("hhqqi4x", type, 0, 0, 0, 0)); return "locked"
+    except OSError as e: return errno.errorcode[e.errno]
+def another():
+    r, w = os.pipe()
+    if os.fork() == 0:
+        fd = os.open("f", os.O_RDWR); os.write(w, lock(fd).encode()); os._exit(0)
+    os.wait(); return os.read(r, 100).decode()
+def race(close):
+    fd = os.open("f", os.O_RDWR | os.O_CREAT); locked, tell = os.pipe(); wait, go = os.pipe(); got = []
+    if os.fork() == 0:
+        os.close(go); lock(fd); os.write(tell, b"x"); os.read(wait, 1); os._exit(0)
+    os.read(locked, 1)
+    thread = threading.Thread(target=lambda: got.append(lock(fd, fcntl.F_SETLKW))); thread.start()
+    time.sleep(0.3); close(fd); os.write(go, b"x"); os.wait(); thread.join(); print(got, another())
+    return fd
+race(os.close); race(lambda fd: os.dup2(0, fd))
+fd = race(lambda fd: None); os.close(fd); print(another())
+'
+fi
+
 # A mapping that is longer than its file, and one that no host can make.
 same_as_native mapped_file_ends python3 -c '
 import ctypes, os, tempfile

@@ -43,7 +43,8 @@ static long host_seals(struct file *f, int cmd, uint64_t arg)
 	return host_ret(fcntl(f->host_fd, cmd, (int)arg));
 }
 
-static long file_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
+static long file_fcntl(struct task *t, struct file *f, int fd, int cmd,
+		       uint64_t arg)
 {
 	switch (cmd) {
 	case F_SETFL:
@@ -54,7 +55,7 @@ static long file_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
 	case F_OFD_GETLK:
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW:
-		return lock_fcntl(t, f, cmd, arg);
+		return lock_fcntl(t, f, fd, cmd, arg);
 	case F_GETOWN:
 	case F_GETOWN_EX:
 	case F_GETSIG:
@@ -86,7 +87,8 @@ static long do_fcntl(struct task *t, struct file *f, int fd, int cmd,
 	case F_GETFL:
 		return atomic_load(&f->flags);
 	default:
-		return f->flags & O_PATH ? -EBADF : file_fcntl(t, f, cmd, arg);
+		return f->flags & O_PATH ? -EBADF :
+					   file_fcntl(t, f, fd, cmd, arg);
 	}
 }
 

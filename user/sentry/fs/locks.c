@@ -388,7 +388,23 @@ static int do_lock(struct task *t, struct file *f, int cmd,
 	return err;
 }
 
-long lock_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
+/*
+ * Whoever closed the descriptor before the lock was there did not release it, and
+ * nobody else has to. Whoever closes it from here on finds the lock.
+ */
+static int undo_if_closed(struct task *t, struct file *f, int fd)
+{
+	struct file *now = fd_table_lookup(t->files, fd, NULL);
+	bool same = now == f;
+
+	file_put(now);
+	if (same)
+		return 0;
+	lock_release(t->files, f);
+	return -EBADF;
+}
+
+long lock_fcntl(struct task *t, struct file *f, int fd, int cmd, uint64_t arg)
 {
 	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK ||
 		   cmd == F_OFD_SETLKW;
@@ -414,6 +430,9 @@ long lock_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg)
 		return err;
 	want.type = fl.l_type;
 	err = do_lock(t, f, cmd, &want, &st, &fl);
+	if (!err && (cmd == F_SETLK || cmd == F_SETLKW) &&
+	    want.type != F_UNLCK)
+		err = undo_if_closed(t, f, fd);
 	if (!err && (cmd == F_GETLK || cmd == F_OFD_GETLK))
 		err = copy_to_user(t, arg, &fl, sizeof(fl));
 	return err;

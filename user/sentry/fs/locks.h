@@ -10,8 +10,11 @@
 struct file;
 struct task;
 
-/* fcntl(): F_GETLK, F_SETLK, F_SETLKW and the same of F_OFD_*. */
-long lock_fcntl(struct task *t, struct file *f, int cmd, uint64_t arg);
+/*
+ * fcntl(): F_GETLK, F_SETLK, F_SETLKW and the same of F_OFD_*; @f is what @fd
+ * was when the call began.
+ */
+long lock_fcntl(struct task *t, struct file *f, int fd, int cmd, uint64_t arg);
 
 /*
  * Drop the locks that @owner, a descriptor table or a file, has on the inode

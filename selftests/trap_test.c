@@ -5,11 +5,14 @@
  * Events, registers, faults and state on the module's own interface.
  * timeout: 300
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <immintrin.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -643,11 +646,31 @@ TEST_F(trap, signals_of_the_sentry_do_not_disturb)
 	setitimer(ITIMER_REAL, &never, NULL);
 }
 
+/* All threads of a process. */
+static int keep_on(pid_t pid, int cpu)
+{
+	struct dirent *entry;
+	char path[64];
+	cpu_set_t set;
+	int err = 0;
+	DIR *dir;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (atoi(entry->d_name))
+			err |= sched_setaffinity(atoi(entry->d_name), sizeof(set), &set);
+	return dir ? closedir(dir) | err : -1;
+}
+
 TEST_F(trap, spinning_needs_no_command)
 {
 	struct sandtrap_context_page *page = self->b.ctx.page;
 	uint64_t end;
 	uint32_t seq;
+	pid_t stub;
 	int i, hits = 0;
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
@@ -655,6 +678,10 @@ TEST_F(trap, spinning_needs_no_command)
 	BOX_LOAD(&self->b, box_syscall);
 	page->spin_ns = self->b.info.out_max_spin_ns;
 	EXPECT_EVENT(SYSCALL);
+	/* Nobody spins for a thread on its own CPU. */
+	ASSERT_EQ(1, box_stubs(&self->b, &stub, 1));
+	ASSERT_EQ(0, keep_on(getpid(), 0));
+	ASSERT_EQ(0, keep_on(stub, 1));
 	for (i = 0; i < 20000 && hits < 100; i++) {
 		seq = page->event_seq;
 		__atomic_store_n(&page->resume_seq, seq, __ATOMIC_SEQ_CST);
@@ -670,7 +697,9 @@ TEST_F(trap, spinning_needs_no_command)
 			ASSERT_GT(end, box_now_ns());
 		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, page->event);
 	}
-	EXPECT_EQ(100, hits);
+	EXPECT_EQ(100, hits)
+		TH_LOG("the stub's thread was on CPU %u, and slept %llu times", page->cpu,
+		       (unsigned long long)page->sleeps);
 	EXPECT_LT(0, page->spin_hits);
 }
 

@@ -8,7 +8,6 @@
  *
  * timeout: 400
  */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rseq.h>
@@ -133,7 +132,6 @@ static void ignore(int sig)
 
 TEST_F(direct, signals_with_a_handler_end_the_call)
 {
-	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
 	struct sigaction action = { .sa_handler = ignore };
 	struct sandtrap_regs *r = &self->ctx.page->regs;
 	uint64_t i, start = box_now_ns();
@@ -144,14 +142,10 @@ TEST_F(direct, signals_with_a_handler_end_the_call)
 		r->rax = i;
 		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->ctx));
 		ASSERT_EQ(i, r->orig_rax);
-		if (i != 20)
-			continue;
-		/* As often as a slow machine can take. */
-		often.it_interval.tv_usec += (box_now_ns() - start) / 1000 / 5;
-		often.it_value = often.it_interval;
-		setitimer(ITIMER_REAL, &often, NULL);
+		if (i == 20)
+			box_begin_alarms(box_now_ns() - start);
 	}
-	setitimer(ITIMER_REAL, &never, NULL);
+	box_end_alarms();
 }
 
 TEST_F(direct, an_endless_program_returns_for_a_signal)
@@ -516,24 +510,17 @@ static unsigned int selectors(void)
 	return ds | es | fs | gs;
 }
 
-static bool has_pku(void)
-{
-	unsigned int a, b, c = 0, d;
-
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && c & 1 << 4;
-}
-
 TEST_F(direct, the_caller_keeps_its_state)
 {
 	unsigned long mine[2] = { 0x1234567, 0x89abcdef }, now[2];
-	unsigned int before = selectors(), pkru = 0x55555550, got, edx, mxcsr = 0x7f80;
+	unsigned int before = selectors(), pkru = 0x55555550, got, mxcsr = 0x7f80;
 	unsigned short fcw = 0x27f, fcw_now;
 	int i;
 
 	LOAD(&self->b, &self->ctx, prog_dirty);
 	asm volatile("ldmxcsr %0\n fldcw %1" : : "m"(mxcsr), "m"(fcw));
-	if (has_pku())
-		asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(pkru), "c"(0), "d"(0));
+	if (box_has_pku())
+		box_write_pkru(pkru);
 	for (i = 0; i < 100; i++) {
 		struct sandtrap_run arg = {
 			.size = sizeof(arg), .id = self->ctx.id,
@@ -554,10 +541,8 @@ TEST_F(direct, the_caller_keeps_its_state)
 	asm volatile("fnstcw %0\n stmxcsr %1" : "=m"(fcw_now), "=m"(got));
 	EXPECT_EQ(fcw, fcw_now);
 	EXPECT_EQ(mxcsr, got);
-	if (has_pku()) {
-		asm volatile(".byte 0x0f, 0x01, 0xee" : "=a"(got), "=d"(edx) : "c"(0));
-		EXPECT_EQ(pkru, got);
-	}
+	if (box_has_pku())
+		EXPECT_EQ(pkru, box_read_pkru());
 }
 
 /* lseek() is a function call: the control words are all that lasts. */

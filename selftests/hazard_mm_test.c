@@ -8,7 +8,6 @@
  *
  * timeout: 300
  */
-#include <cpuid.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -62,26 +61,34 @@ static pthread_t start_runner(struct runner *r)
 	return thread;
 }
 
-/* Of our box: it has all of them once its other context's thread has come. */
+/*
+ * Of our box: it has all of them once its other context's thread has come. The stub of a
+ * test before may still be ending.
+ */
 static int references(struct box *b)
 {
+	int refs, now, i;
+
 	BOX_LOAD(b, box_syscall);
 	if (box_run(b, &b->ctx) != SANDTRAP_EVENT_SYSCALL)
 		return -1;
-	return box_module_refs();
+	refs = box_module_refs();
+	for (i = 0; i < 300; i++) {
+		usleep(1000);
+		now = box_module_refs();
+		refs = now < refs ? now : refs;
+	}
+	return refs;
 }
 
-/*
- * Nothing of other sentries is left, their memory included: that holds its mappings. What
- * a test before left may have been counted in @refs, and gone since.
- */
+/* Nothing of other sentries is left, their memory included: that holds its mappings. */
 static bool references_become(int refs)
 {
 	int i;
 
-	for (i = 0; i < 5000 && box_module_refs() > refs; i++)
+	for (i = 0; i < 5000 && box_module_refs() != refs; i++)
 		usleep(1000);
-	return box_module_refs() <= refs;
+	return box_module_refs() == refs;
 }
 
 /* Has a secret, and ends by a signal to itself, or to the thread that runs the program. */
@@ -177,22 +184,13 @@ static volatile uint32_t *turn_of(struct box *b)
 	return (uint32_t *)(b->file + BOX_DATA_PAGE * BOX_PAGE) + 1;
 }
 
-static int stay_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set);
-}
-
 /* Makes no call between the program's turns: its CPU learns from the module alone. */
 static void sentry_by_turns(struct box *b, struct box_context *ctx)
 {
 	volatile uint32_t *turn = turn_of(b);
 
 	LOAD(b, ctx, prog_count_turn);
-	if (stay_on(0))
+	if (box_stay_on(0, 0))
 		_exit(101);
 	while (box_run(b, ctx) == SANDTRAP_EVENT_SYSCALL) {
 		*turn = TURN_SENTRY;
@@ -253,7 +251,7 @@ TEST_F(hazard_mm, barriers_of_others_reach_the_program_and_not_the_sentry)
 	ASSERT_EQ(0, sched_getaffinity(0, sizeof(cpus), &cpus));
 	if (!CPU_ISSET(0, &cpus) || !CPU_ISSET(1, &cpus))
 		SKIP(return, "this machine has no second CPU");
-	ASSERT_EQ(0, stay_on(1));
+	ASSERT_EQ(0, box_stay_on(0, 1));
 	pid = box_fork(&self->b, &self->ctx);
 	if (!pid)
 		sentry_by_turns(&self->b, &self->ctx);
@@ -544,14 +542,6 @@ TEST_F(hazard_mm, memory_of_a_dead_stub_is_freed_though_a_program_ran)
 	EXPECT_TRUE(is_freed_by_death(&self->b, &self->ctx, true));
 }
 
-static unsigned int read_pkru(void)
-{
-	unsigned int pkru, edx;
-
-	asm volatile(".byte 0x0f, 0x01, 0xee" : "=a"(pkru), "=d"(edx) : "c"(0));
-	return pkru;
-}
-
 /* The kernel takes a key of the stub for it, and denies it to the thread that asked. */
 TEST_F(hazard_mm, a_batch_for_code_that_cannot_be_read_leaves_the_callers_keys)
 {
@@ -562,18 +552,16 @@ TEST_F(hazard_mm, a_batch_for_code_that_cannot_be_read_leaves_the_callers_keys)
 	struct sandtrap_run run = {
 		.size = sizeof(run), .id = self->ctx.id, .ops = (uintptr_t)&op, .nr_ops = 1,
 	};
-	unsigned int a, b, c = 0, d;
 
-	/* OSPKE: the kernel uses them. */
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & 1 << 4))
+	if (!box_has_pku())
 		SKIP(return, "this CPU lacks protection keys");
 	LOAD(&self->b, &self->ctx, box_syscall);
 	/* By default only the key of all other memory is allowed. */
-	asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0));
+	box_write_pkru(0);
 	run.seq = self->ctx.page->event_seq;
 	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_RUN, &run));
 	EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, self->ctx.page->event);
-	EXPECT_EQ(0, read_pkru());
+	EXPECT_EQ(0, box_read_pkru());
 }
 
 TEST_F(hazard_mm, the_sentry_runs_out_of_memory)

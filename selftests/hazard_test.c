@@ -360,32 +360,19 @@ BOX_PROGRAM(prog_pkru,
 	"movl $0x55555554, %eax\n xorl %edx, %edx\n .byte 0x0f, 0x01, 0xef\n"
 	"syscall\n jmp 1b");
 
-static unsigned int read_pkru(void)
-{
-	unsigned int eax, edx;
-
-	asm volatile(".byte 0x0f, 0x01, 0xee" : "=a"(eax), "=d"(edx) : "c"(0));
-	return eax;
-}
-
-static void write_pkru(unsigned int pkru)
-{
-	asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(pkru), "c"(0), "d"(0));
-}
-
 TEST_F(hazard, protection_keys_are_the_programs_own)
 {
-	unsigned int a, b, c = 0, d, mine;
+	unsigned int mine;
 	int i;
 
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & 1 << 4))
+	if (!box_has_pku())
 		SKIP(return, "this CPU lacks protection keys");
 	LOAD(&self->b, &self->ctx, prog_pkru);
 	for (i = 0; i < ROUNDS; i++) {
 		mine = 0x55555500 | i << 4;
-		write_pkru(mine);
+		box_write_pkru(mine);
 		ASSERT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->ctx));
-		ASSERT_EQ(mine, read_pkru());
+		ASSERT_EQ(mine, box_read_pkru());
 		/* At first none is denied; then it is what the program wrote. */
 		ASSERT_EQ(i ? 0x55555554 : 0, self->ctx.page->regs.rbx);
 	}

@@ -2,9 +2,11 @@
 /*
  * sandtrap_util.c - the module's interface, nearly bare, for tests of it
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rseq.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -375,6 +378,55 @@ int box_module_refs(void)
 		refs = -1;
 	fclose(f);
 	return refs;
+}
+
+/* the caller */
+
+static void set_alarms(long us)
+{
+	const struct itimerval timer = { { 0, us }, { 0, us } };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void box_begin_alarms(uint64_t ns)
+{
+	set_alarms(200 + (long)(ns / 1000 / 5));
+}
+
+void box_end_alarms(void)
+{
+	set_alarms(0);
+}
+
+int box_stay_on(pid_t tid, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(tid, sizeof(set), &set);
+}
+
+bool box_has_pku(void)
+{
+	unsigned int a, b, c = 0, d;
+
+	/* OSPKE: the kernel uses them. */
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && c & 1 << 4;
+}
+
+unsigned int box_read_pkru(void)
+{
+	unsigned int pkru, edx;
+
+	asm volatile(".byte 0x0f, 0x01, 0xee" : "=a"(pkru), "=d"(edx) : "c"(0));
+	return pkru;
+}
+
+void box_write_pkru(unsigned int pkru)
+{
+	asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(pkru), "c"(0), "d"(0));
 }
 
 /* programs that several tests run */

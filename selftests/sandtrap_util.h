@@ -116,6 +116,21 @@ int box_module_refs(void);
 
 uint64_t box_now_ns(void);
 
+/*
+ * SIGALRM again and again, as often as a machine can take that has taken @ns for twenty
+ * rounds of the test; and no more of them.
+ */
+void box_begin_alarms(uint64_t ns);
+void box_end_alarms(void);
+
+/* Keeps a thread on a CPU; 0 is the caller. 0 or -1. */
+int box_stay_on(pid_t tid, int cpu);
+
+/* Protection keys: whether there are any, and the rights of the calling thread. */
+bool box_has_pku(void);
+unsigned int box_read_pkru(void);
+void box_write_pkru(unsigned int pkru);
+
 /* Assembler text as the bytes from name to name_end. */
 #define BOX_PROGRAM(name, text) \
 	asm(".pushsection .rodata.programs, \"a\", @progbits\n" \

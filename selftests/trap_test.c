@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <immintrin.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +17,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -623,10 +621,8 @@ static void ignore(int sig)
 {
 }
 
-/* Often, but so that a slow machine does more than handle them. */
 TEST_F(trap, signals_of_the_sentry_do_not_disturb)
 {
-	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
 	struct sigaction action = { .sa_handler = ignore };
 	struct sandtrap_regs *r = &self->b.ctx.page->regs;
 	uint64_t i, start = box_now_ns();
@@ -637,13 +633,10 @@ TEST_F(trap, signals_of_the_sentry_do_not_disturb)
 		r->rax = i;
 		EXPECT_EVENT(SYSCALL);
 		ASSERT_EQ(i, r->orig_rax);
-		if (i != 20)
-			continue;
-		often.it_interval.tv_usec += (box_now_ns() - start) / 1000 / 5;
-		often.it_value = often.it_interval;
-		setitimer(ITIMER_REAL, &often, NULL);
+		if (i == 20)
+			box_begin_alarms(box_now_ns() - start);
 	}
-	setitimer(ITIMER_REAL, &never, NULL);
+	box_end_alarms();
 }
 
 /* All threads of a process. */
@@ -651,17 +644,14 @@ static int keep_on(pid_t pid, int cpu)
 {
 	struct dirent *entry;
 	char path[64];
-	cpu_set_t set;
 	int err = 0;
 	DIR *dir;
 
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir)))
 		if (atoi(entry->d_name))
-			err |= sched_setaffinity(atoi(entry->d_name), sizeof(set), &set);
+			err |= box_stay_on(atoi(entry->d_name), cpu);
 	return dir ? closedir(dir) | err : -1;
 }
 
@@ -680,7 +670,7 @@ TEST_F(trap, spinning_needs_no_command)
 	EXPECT_EVENT(SYSCALL);
 	/* Nobody spins for a thread on its own CPU. */
 	ASSERT_EQ(1, box_stubs(&self->b, &stub, 1));
-	ASSERT_EQ(0, keep_on(getpid(), 0));
+	ASSERT_EQ(0, box_stay_on(0, 0));
 	ASSERT_EQ(0, keep_on(stub, 1));
 	for (i = 0; i < 20000 && hits < 100; i++) {
 		seq = page->event_seq;

@@ -236,6 +236,8 @@ struct base {
 	struct loc storage;
 };
 
+/* What the host resolved may be the top of a mount; @to is put if that fails. */
+int host_arrive(const struct vfs *vfs, struct loc *to);
 /* The root directory; borrows the mount's descriptor. */
 void root_loc(const struct vfs *vfs, struct loc *loc);
 /* Does a path from the root begin with /proc, /dev or /sys? */

@@ -392,22 +392,23 @@ static int cwd_open(const struct vfs *vfs, const char *cwd, struct loc *loc)
 	return loc->fd < 0 ? loc->fd : 0;
 }
 
-/* Make a place of the host the one that the sandbox has under its name. */
+/* Make a place of the host the one that the sandbox has under its name, or put it. */
 static int cwd_cover(struct vfs *vfs, struct loc *loc)
 {
 	const struct pentry *top;
 	char name[PATH_MAX];
-	struct stat st;
 	int err;
 
-	err = fstat(loc->fd, &st) ? -errno :
-		      vfs_host_name(vfs, loc->fd, name, sizeof(name));
-	if (!err && cwd_covered(vfs, loc->fd, name))
-		err = -EXDEV;
+	err = host_arrive(vfs, loc);
 	if (err)
 		return err;
-	loc->at_root = vfs_at_root(vfs, &st);
-	loc->dev = st.st_dev;
+	err = vfs_host_name(vfs, loc->fd, name, sizeof(name));
+	if (!err && cwd_covered(vfs, loc->fd, name))
+		err = -EXDEV;
+	if (err) {
+		loc_put(loc);
+		return err;
+	}
 	top = pseudo_mount(name + 1);
 	if (top) {
 		loc_put(loc);
@@ -434,10 +435,8 @@ struct fs_context *fs_context_create(struct kernel *k, const char *cwd,
 	if (*err)
 		return NULL;
 	*err = cwd_cover(vfs, &loc);
-	if (*err) {
-		loc_put(&loc);
+	if (*err)
 		return NULL;
-	}
 	c = cwd_new(&loc);
 	fs = c ? fs_context_new(c, vfs->umask) : NULL;
 	*err = fs ? 0 : -ENOMEM;

@@ -79,8 +79,7 @@ static ssize_t walk_next(struct walk *w, char name[NAME_MAX + 1])
 	return (ssize_t)len;
 }
 
-/* What the host resolved may be the top of a mount; @to is put if that fails. */
-static int host_arrive(const struct vfs *vfs, struct loc *to)
+int host_arrive(const struct vfs *vfs, struct loc *to)
 {
 	struct stat st;
 	int err;

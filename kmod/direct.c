@@ -81,6 +81,14 @@
  *    change. It becomes an event on the way to user mode.
  *  - NUMA balancing, MGLRU, uprobes, cgroup moves: work on whatever mm they find.
  *
+ * Not answered yet:
+ *
+ *  - A program that is interrupted in the middle of a uprobe's step out of line: the
+ *    step's state stays with the caller's task.
+ *  - IA32_PASID of a caller that has used ENQCMD is not kept over lseek().
+ *  - Since 6.16 the exit of an owner whose only sibling is in a program leaves the mm
+ *    without an owner, though another process may share it.
+ *
  * Locks: see sandtrap_internal.h. Nothing here sleeps while the mm is half changed.
  */
 #include <linux/entry-common.h>

@@ -6,7 +6,8 @@
  */
 #include <linux/module.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
+#include <linux/task_work.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "sandtrap_internal.h"

@@ -111,8 +111,8 @@
  *			directly; ->server, ->dead; ->mm is published for readers without it
  *	taken by	NEW_CONTEXT, BIND, RELEASE; SERVE, ATTACH; a thread that lets go of its
  *			context, or exits; the end of the space
- *	may sleep	no; an event may be published under it, so ring.lock and the locks of
- *			wait queues are taken under it
+ *	may sleep	no; an event may be published under it, and work queued, so ring.lock
+ *			and the locks of wait queues and workqueues are taken under it
  * sandtrap_ring.lock
  *	protects	the producer's side of the ring: ->head, ->overflows, ->backlog
  *	taken by	RING_SETUP; every event of a context with SANDTRAP_CONTEXT_RING; poll(),

@@ -186,37 +186,6 @@ static bool step_aside(struct sandtrap_context *ctx, u32 seq)
 	return false;
 }
 
-/*
- * The caller goes on, and perhaps spins for the answer: @task, which slept here,
- * must not wait for that. The scheduler would leave it here. Where it is told that
- * the task slept elsewhere, it takes it for the better place.
- */
-static void wake_elsewhere(struct task_struct *task)
-{
-	unsigned int here = raw_smp_processor_id();
-	unsigned int cpu;
-
-	if (task_cpu(task) == here) {
-		cpu = cpumask_any_but(task->cpus_ptr, here);
-		if (cpu < nr_cpu_ids && cpu_online(cpu))
-			WRITE_ONCE(task->wake_cpu, cpu);
-	}
-	wake_up_process(task);
-}
-
-static void context_kick(struct sandtrap_context *ctx)
-{
-	struct sandtrap_thread *thr;
-
-	/* Pairs with set_current_state() in thread_sleep(). */
-	smp_mb();
-	rcu_read_lock();
-	thr = rcu_dereference(ctx->thread);
-	if (thr && READ_ONCE(thr->sleeping))
-		wake_elsewhere(thr->task);
-	rcu_read_unlock();
-}
-
 /* creation */
 
 static struct sandtrap_context *context_new(struct sandtrap_instance *inst,
@@ -667,7 +636,7 @@ int sandtrap_resume(struct sandtrap_instance *inst, void *arg)
 		err = -EINVAL;
 	} else if (READ_ONCE(ctx->seq) == a->seq) {
 		smp_store_release(&ctx->page->resume_seq, a->seq);
-		context_kick(ctx);
+		sandtrap_wake_stub(ctx);
 	}
 	sandtrap_context_put(ctx);
 	return err;

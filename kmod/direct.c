@@ -96,7 +96,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
-#include <linux/slab.h>
 
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>

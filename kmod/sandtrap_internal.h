@@ -546,6 +546,7 @@ int sandtrap_trap_fault_later(struct kernel_siginfo *info,
 			      struct task_struct *task, int handler);
 void sandtrap_interrupted(struct sandtrap_thread *thr);
 void sandtrap_wake_waiter(struct sandtrap_context *ctx);
+void sandtrap_wake_stub(struct sandtrap_context *ctx);
 
 /* hook.c */
 int sandtrap_hooks_init(void);

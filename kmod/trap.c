@@ -29,6 +29,7 @@
 #include <linux/ktime.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
+#include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <linux/task_work.h>
 
@@ -42,7 +43,7 @@
 #include "sandtrap_internal.h"
 #include "trace.h"
 
-/* publishing */
+/* waking, and publishing */
 
 void sandtrap_wake_waiter(struct sandtrap_context *ctx)
 {
@@ -58,6 +59,54 @@ void sandtrap_wake_waiter(struct sandtrap_context *ctx)
 			sandtrap_wake_handoff(waiter);
 	}
 	rcu_read_unlock_sched();
+}
+
+/*
+ * Since 6.12 a thread that falls asleep when it has had more than its share stays on
+ * its queue until that is made up for, and one woken from there stays on its CPU. If
+ * the caller makes way, it is taken from the queue, or runs here and now.
+ */
+static void let_fall_asleep(struct task_struct *task)
+{
+	if (task_cpu(task) == raw_smp_processor_id() && READ_ONCE(task->on_rq))
+		yield();
+}
+
+/*
+ * The caller goes on, and perhaps spins for the answer: @task, which slept here,
+ * must not wait for that. The scheduler would leave it here. Where it is told that
+ * the task slept elsewhere, it takes it for the better place.
+ */
+static void wake_elsewhere(struct task_struct *task)
+{
+	unsigned int here, cpu;
+
+	let_fall_asleep(task);
+	here = raw_smp_processor_id();
+	if (task_cpu(task) == here) {
+		cpu = cpumask_any_but(task->cpus_ptr, here);
+		if (cpu < nr_cpu_ids && cpu_online(cpu))
+			WRITE_ONCE(task->wake_cpu, cpu);
+	}
+	wake_up_process(task);
+}
+
+void sandtrap_wake_stub(struct sandtrap_context *ctx)
+{
+	struct task_struct *task = NULL;
+	struct sandtrap_thread *thr;
+
+	/* Pairs with set_current_state() in thread_sleep(). */
+	smp_mb();
+	rcu_read_lock();
+	thr = rcu_dereference(ctx->thread);
+	if (thr && READ_ONCE(thr->sleeping))
+		task = get_task_struct(thr->task);
+	rcu_read_unlock();
+	if (!task)
+		return;
+	wake_elsewhere(task);
+	put_task_struct(task);
 }
 
 /* Posts an event, and tells whoever waits for one. */

@@ -79,12 +79,13 @@
  *    by them before the program is entered. With a tracer, its end is seen again.
  *  - Hardware memory errors: the signal is forced in a place where the mm must not
  *    change. It becomes an event on the way to user mode.
- *  - NUMA balancing, MGLRU, uprobes, cgroup moves: work on whatever mm they find.
+ *  - NUMA balancing, MGLRU, cgroup moves: work on whatever mm they find.
+ *  - uprobes: the kernel sets none in shared mappings, and the module makes no others.
  *
  * Not answered yet:
  *
- *  - A program that is interrupted in the middle of a uprobe's step out of line: the
- *    step's state stays with the caller's task.
+ *  - Uprobes in private mappings that a server has made by itself: one that is left in
+ *    the middle of its step leaves its state to the caller's task.
  *  - IA32_PASID of a caller that has used ENQCMD is not kept over lseek().
  *  - Since 6.16 the exit of an owner whose only sibling is in a program leaves the mm
  *    without an owner, though another process may share it.

@@ -8,6 +8,7 @@
  *
  * timeout: 300
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -267,6 +269,77 @@ TEST_F(hazard_mm, barriers_of_others_reach_the_program_and_not_the_sentry)
 	EXPECT_GT(ROUNDS / 2, needless);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+}
+
+/* ---- probes ---- */
+
+#define TRACING "/sys/kernel/tracing"
+#define INSN_INT3 0xcc
+#define INSN_NOP 0x90
+
+/* Tells its own first byte, which it has executed. */
+BOX_PROGRAM(prog_first_byte, "1: nop\n movzbl 0x10000000, %edi\n syscall\n jmp 1b");
+
+/* Writes a line to a file of the tracer's: 0 or -errno. */
+static int trace_write(const char *name, const char *line)
+{
+	char path[128];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), TRACING "/%s", name);
+	fd = open(path, O_WRONLY | O_APPEND);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, line, strlen(line)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* A probe on the first byte of our memory file, wherever it is mapped. */
+static int set_probe(struct box *b)
+{
+	char line[128];
+	int err;
+
+	mount("sandtrap", TRACING, "tracefs", 0, NULL);
+	snprintf(line, sizeof(line), "p:sandtrap/probe /proc/%d/fd/%d:0x0", getpid(), b->mem);
+	err = trace_write("uprobe_events", line);
+	return err ? err : trace_write("events/sandtrap/probe/enable", "1");
+}
+
+static void remove_probe(void)
+{
+	trace_write("events/sandtrap/probe/enable", "0");
+	trace_write("uprobe_events", "-:sandtrap/probe");
+	umount(TRACING);
+}
+
+/*
+ * One that met a breakpoint would leave the probe's state in the sentry's thread. The
+ * kernel sets none in shared mappings, whether they were there before or not.
+ */
+TEST_F(hazard_mm, probes_are_not_set_in_programs)
+{
+	const volatile unsigned char *private;
+	int err, i;
+
+	private = mmap(NULL, BOX_PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, self->b.mem, 0);
+	ASSERT_NE(MAP_FAILED, private);
+	LOAD(&self->b, &self->ctx, prog_first_byte);
+	ASSERT_EQ(INSN_NOP, *private);
+	err = set_probe(&self->b);
+	if (err == -ENOENT)
+		SKIP(return, "this kernel lacks CONFIG_UPROBE_EVENTS");
+	ASSERT_EQ(0, err);
+	EXPECT_EQ(INSN_INT3, *private);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(SANDTRAP_EVENT_SYSCALL, box_run(&self->b, &self->ctx));
+		EXPECT_EQ(INSN_NOP, self->ctx.page->regs.rdi);
+		EXPECT_EQ(0, box_unmap(self->b.as, BOX_CODE, BOX_PAGE));
+		EXPECT_EQ(0, box_map(&self->b, self->b.as, BOX_CODE, 0, 1, PROT_READ | PROT_EXEC));
+	}
+	remove_probe();
 }
 
 /* ---- out of memory ---- */

@@ -6,8 +6,11 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -123,6 +126,87 @@ static void directed(void)
 	printf("handled by the right thread: %ld\n", (long)ret);
 }
 
+/* The first and the last word of an area, written one after the other. */
+static volatile long *first, *last;
+static volatile bool stop_writing;
+
+static void *write_in_order(void *arg)
+{
+	long n;
+
+	for (n = 1; !stop_writing; n++) {
+		*first = n;
+		*last = n;
+	}
+	return NULL;
+}
+
+/* What a child finds is the memory of one moment, whatever other threads write. */
+static void one_moment(void)
+{
+	const size_t size = 64 << 10;
+	int status, wrong = 0, i;
+	pthread_t thread;
+	pid_t pid;
+
+	first = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	last = first + size / sizeof(*first) - 1;
+	memset((void *)first, 0, size);
+	pthread_create(&thread, NULL, write_in_order, NULL);
+	fflush(stdout);
+	for (i = 0; i < 100; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(*last > *first);
+		waitpid(pid, &status, 0);
+		wrong += status != 0;
+	}
+	stop_writing = true;
+	pthread_join(thread, NULL);
+	printf("children of another moment: %d\n", wrong);
+}
+
+/* A page with the byte that is read, and one that others write. */
+static struct {
+	char byte, other;
+} page __attribute__((aligned(4096)));
+
+static void *read_byte(void *arg)
+{
+	return (void *)(long)read(*(int *)arg, &page.byte, 1);
+}
+
+/*
+ * Began before a fork, and what is read arrives after it: in the memory of who reads,
+ * though that has been written meanwhile, and not in the child's.
+ */
+static void read_across_a_fork(void)
+{
+	int bytes[2], go[2], status;
+	pthread_t thread;
+	char c = 'x';
+	void *ret;
+	pid_t pid;
+
+	if (pipe(bytes) || pipe(go))
+		exit(1);
+	pthread_create(&thread, NULL, read_byte, &bytes[0]);
+	usleep(50000);
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		_exit(read(go[0], &c, 1) == 1 ? page.byte : 1);
+	page.other = 1;
+	if (write(bytes[1], &c, 1) != 1)
+		exit(1);
+	pthread_join(thread, &ret);
+	printf("read across a fork: %ld %d\n", (long)ret, page.byte);
+	if (write(go[1], &c, 1) != 1)
+		exit(1);
+	waitpid(pid, &status, 0);
+	printf("the child has: %x\n", status);
+}
+
 static void *exit_process(void *arg)
 {
 	_exit((int)(long)arg);
@@ -181,6 +265,8 @@ int main(void)
 	with_timeout();
 	cancelled();
 	directed();
+	one_moment();
+	read_across_a_fork();
 	in_child("exit of a thread", exit_process, (void *)5l);
 	in_child("exec of a thread", exec_shell, NULL);
 	in_child("fault of a thread", crash, NULL);

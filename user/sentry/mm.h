@@ -14,6 +14,7 @@
 #ifndef _SENTRY_MM_H
 #define _SENTRY_MM_H
 
+#include <sys/queue.h>
 #include <sys/uio.h>
 
 #include "sentry/kernel.h"
@@ -156,7 +157,8 @@ int user_swap_u32(struct task *t, uint64_t addr, uint32_t new_value,
  * @len: bytes in all; may be fewer than asked for
  *
  * The pieces stay valid, though not private to the sentry, until
- * user_buffer_unpin(): even if the program unmaps them meanwhile.
+ * user_buffer_unpin(): even if the program unmaps them meanwhile. What is written to
+ * them is in this mm, though it may fork meanwhile, and not in the child's.
  */
 #define USER_BUFFER_IOVS 32
 struct user_buffer {
@@ -164,6 +166,7 @@ struct user_buffer {
 	int iovcnt;
 	size_t len;
 	/* private to mm/ */
+	LIST_ENTRY(user_buffer) link; /* mm.filled, if written to and pinned */
 	struct mm *mm;
 	struct task *task; /* who pinned it, and unpins it */
 	uint64_t pin_off[USER_BUFFER_IOVS];

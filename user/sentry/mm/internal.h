@@ -89,6 +89,7 @@ RB_HEAD(pma_tree, pma);
  * @refs: references of any kind
  * @nr_tasks: tasks that run in it
  * @id: unique in the sandbox, for futexes
+ * @filled: buffers that the sentry is writing to, where the task is not the only one
  * @last_pma: found last, or NULL
  * @unflushed: context that may have operations queued on @as, while one task
  *	runs in it
@@ -109,6 +110,7 @@ struct mm {
 	pthread_mutex_t lock;
 	struct vma_tree vmas;
 	struct pma_tree pmas;
+	LIST_HEAD(, user_buffer) filled;
 	struct pma *last_pma;
 	struct platform_context *unflushed;
 	unsigned int nr_vmas;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * mm.c - life of an mm: creation, fork, end
+ * mm.c - life of an mm: creation, tasks, end
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,7 @@ static struct mm *mm_alloc(struct kernel *k)
 	pthread_mutex_init(&mm->lock, NULL);
 	RB_INIT(&mm->vmas);
 	RB_INIT(&mm->pmas);
+	LIST_INIT(&mm->filled);
 	mm->mmap_top = k->platform->max_user_address;
 	mm->search_from = mm->mmap_top;
 	return mm;
@@ -165,115 +166,4 @@ void mm_remove_task(struct mm *mm)
 	pthread_mutex_lock(&mm->lock);
 	atomic_fetch_sub(&mm->nr_tasks, 1);
 	pthread_mutex_unlock(&mm->lock);
-}
-
-static int fork_vmas(struct mm *from, struct mm *to)
-{
-	struct vma *v;
-
-	RB_FOREACH(v, vma_tree, &from->vmas)
-		if (!v->dontfork && !v->fixed && !vma_insert(to, v))
-			return -ENOMEM;
-	return 0;
-}
-
-/*
- * Small writable areas (data of libraries, the stack's top) are written by both
- * sides soon: a copy now is cheaper than a fault for each. A shell forks twice
- * as fast for it.
- */
-static bool worth_copying(const struct pma *p, uint64_t *budget)
-{
-	uint64_t len = p->end - p->start;
-
-	if (p->file || p->cow || !(p->prot & PROT_WRITE) ||
-	    len > FORK_COPY_MAX || len > *budget)
-		return false;
-	*budget -= len;
-	return true;
-}
-
-static int fork_copy(struct mm *to, const struct pma *p)
-{
-	struct memory_file *mf = to->kernel->memory_file;
-	struct pma copy = *p;
-	int err;
-
-	copy.mapped = false;
-	err = memory_file_alloc(mf, p->end - p->start, &copy.off);
-	if (err)
-		return err;
-	memory_file_copy(mf, copy.off, p->off, p->end - p->start);
-	return pma_insert(to, &copy) ? 0 : -ENOMEM;
-}
-
-/* Share the pages of @p; private ones are copied by who writes first. */
-static int fork_pma(struct mm *from, struct task *t, struct mm *to,
-		    struct pma *p, uint64_t *budget)
-{
-	struct vma *v = vma_at(from, p->start);
-	bool was_writable = (p->prot & PROT_WRITE) && !p->cow;
-	struct pma copy;
-
-	if (v->dontfork)
-		return 0;
-	if (!v->shared && worth_copying(p, budget))
-		return fork_copy(to, p);
-	if (!v->shared)
-		p->cow = true;
-	copy = *p;
-	copy.mapped = false;
-	pma_get_pages(to, copy.file, copy.off, copy.end - copy.start);
-	if (!pma_insert(to, &copy))
-		return -ENOMEM;
-	if (was_writable && p->cow && p->mapped)
-		return pma_protect(from, t, p);
-	return 0;
-}
-
-static int fork_pmas(struct mm *from, struct task *t, struct mm *to)
-{
-	uint64_t budget = FORK_COPY_TOTAL;
-	struct pma *p;
-	int err;
-
-	RB_FOREACH(p, pma_tree, &from->pmas) {
-		err = fork_pma(from, t, to, p, &budget);
-		if (err)
-			return err;
-	}
-	return mm_sync_pages(from, t);
-}
-
-int mm_fork(struct task *t, struct mm **out)
-{
-	struct mm *from = t->mm, *to;
-	int err;
-
-	err = mm_create(from->kernel, &to);
-	if (err)
-		return err;
-	pthread_mutex_lock(&from->lock);
-	address_space_pre_fork(from->as);
-	to->mmap_top = from->mmap_top;
-	to->search_from = from->search_from;
-	to->info = from->info;
-	to->map_all = true;
-	memcpy(to->auxv, from->auxv, from->auxv_len);
-	to->auxv_len = from->auxv_len;
-	err = fork_vmas(from, to);
-	if (!err)
-		err = fork_pmas(from, t, to);
-	if (!err)
-		err = patch_fork(from, to);
-	if (!err)
-		err = cpuid_fork(from, to);
-	address_space_post_fork(from->as);
-	pthread_mutex_unlock(&from->lock);
-	if (err) {
-		mm_put(to);
-		return err;
-	}
-	*out = to;
-	return 0;
 }

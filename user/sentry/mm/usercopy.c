@@ -266,6 +266,12 @@ static ssize_t pin_locked(struct task *t, struct user_buffer *ub,
 	return ub->len ? (ssize_t)ub->len : -EFAULT;
 }
 
+/* Pages of the memory file, written to while another task could fork. */
+static bool counts_as_filled(const struct user_buffer *ub)
+{
+	return ub->pinned && ub->write && !ub->bounce;
+}
+
 ssize_t user_buffer_pin(struct task *t, struct user_buffer *ub, uint64_t addr,
 			size_t len, bool write)
 {
@@ -282,6 +288,8 @@ ssize_t user_buffer_pin(struct task *t, struct user_buffer *ub, uint64_t addr,
 		return 0;
 	pthread_mutex_lock(&ub->mm->lock);
 	n = pin_locked(t, ub, addr, len);
+	if (n > 0 && counts_as_filled(ub))
+		LIST_INSERT_HEAD(&ub->mm->filled, ub, link);
 	pthread_mutex_unlock(&ub->mm->lock);
 	if (n > 0)
 		ub->len = (size_t)n;
@@ -299,6 +307,11 @@ void user_buffer_unpin(struct user_buffer *ub, size_t used)
 				  ub->bounce, used, true);
 		free(ub->bounce);
 		return;
+	}
+	if (counts_as_filled(ub)) {
+		pthread_mutex_lock(&ub->mm->lock);
+		LIST_REMOVE(ub, link);
+		pthread_mutex_unlock(&ub->mm->lock);
 	}
 	for (i = 0; ub->pinned && i < ub->iovcnt; i++) {
 		first = page_down(ub->pin_off[i]);

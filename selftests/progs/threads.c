@@ -154,7 +154,7 @@ static void one_moment(void)
 	memset((void *)first, 0, size);
 	pthread_create(&thread, NULL, write_in_order, NULL);
 	fflush(stdout);
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < 40; i++) {
 		pid = fork();
 		if (!pid)
 			_exit(*last > *first);

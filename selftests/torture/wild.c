@@ -175,6 +175,8 @@ static void live(uint32_t actions, uint64_t seed)
 	pthread_t thread;
 	uint32_t n;
 
+	/* What it does to its process group is not done to the parent. */
+	setpgid(0, 0);
 	catch_everything();
 	alarm(0);
 	chance_state = seed + shared->next;

@@ -16,7 +16,7 @@ set -u
 
 count=${TORTURE_COUNT:-50}
 loads=3
-[ "$count" -lt 500 ] || loads=20
+[ "$count" -lt 500 ] || loads=10
 loads=${TORTURE_LOADS:-$loads}
 build=${BUILD:-build}
 module=/sys/module/sandtrap

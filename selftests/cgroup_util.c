@@ -3,7 +3,6 @@
  * cgroup_util.c - a control group for a test
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,21 +12,7 @@
 #include <unistd.h>
 
 #include "cgroup_util.h"
-
-int cgroup_write(const char *dir, const char *file, const char *text)
-{
-	char path[128];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
+#include "sandtrap_util.h"
 
 long cgroup_read(const struct cgroup *cg, const char *file, const char *key)
 {
@@ -66,7 +51,7 @@ int cgroup_make(struct cgroup *cg, const char *controller)
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("none", cg->mount, "cgroup2", 0, NULL))
 		return -errno;
-	if (controller && cgroup_write(cg->mount, "cgroup.subtree_control", controller))
+	if (controller && box_write(cg->mount, "cgroup.subtree_control", controller))
 		return -ENOENT;
 	return mkdir(cg->dir, 0700) && errno != EEXIST ? -errno : 0;
 }

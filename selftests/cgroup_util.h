@@ -18,9 +18,6 @@ int cgroup_make(struct cgroup *cg, const char *controller);
 /* Whoever is in it goes back to the root first. */
 void cgroup_remove(struct cgroup *cg);
 
-/* Both return 0 or -errno; @dir is that of the group, or the mount. */
-int cgroup_write(const char *dir, const char *file, const char *text);
-
 /* The number behind @key in a file of the group; -1 if there is none. */
 long cgroup_read(const struct cgroup *cg, const char *file, const char *key);
 

@@ -296,15 +296,15 @@ TEST_F(direct, a_cgroup_can_be_frozen)
 		SKIP(return, "this machine lacks cgroup2 for us: run as root");
 	pid = fork_sentry(&self->b, &self->ctx);
 	snprintf(text, sizeof(text), "%d", pid);
-	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", text));
+	ASSERT_EQ(0, box_write(cg.dir, "cgroup.procs", text));
 	for (i = 0; i < 10; i++) {
 		ASSERT_TRUE(box_counts(&self->b));
-		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "1"));
+		ASSERT_EQ(0, box_write(cg.dir, "cgroup.freeze", "1"));
 		ASSERT_TRUE(cgroup_becomes(&cg, "frozen ", 1));
 		before = box_counter(&self->b);
 		usleep(2000);
 		EXPECT_EQ(before, box_counter(&self->b));
-		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "0"));
+		ASSERT_EQ(0, box_write(cg.dir, "cgroup.freeze", "0"));
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);

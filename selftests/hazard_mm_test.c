@@ -280,22 +280,6 @@ TEST_F(hazard_mm, barriers_of_others_reach_the_program_and_not_the_sentry)
 /* Tells its own first byte, which it has executed. */
 BOX_PROGRAM(prog_first_byte, "1: nop\n movzbl 0x10000000, %edi\n syscall\n jmp 1b");
 
-/* Writes a line to a file of the tracer's: 0 or -errno. */
-static int trace_write(const char *name, const char *line)
-{
-	char path[128];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), TRACING "/%s", name);
-	fd = open(path, O_WRONLY | O_APPEND);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, line, strlen(line)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 /* A probe on the first byte of our memory file, wherever it is mapped. */
 static int set_probe(struct box *b)
 {
@@ -304,14 +288,14 @@ static int set_probe(struct box *b)
 
 	mount("sandtrap", TRACING, "tracefs", 0, NULL);
 	snprintf(line, sizeof(line), "p:sandtrap/probe /proc/%d/fd/%d:0x0", getpid(), b->mem);
-	err = trace_write("uprobe_events", line);
-	return err ? err : trace_write("events/sandtrap/probe/enable", "1");
+	err = box_write(TRACING, "uprobe_events", line);
+	return err ? err : box_write(TRACING, "events/sandtrap/probe/enable", "1");
 }
 
 static void remove_probe(void)
 {
-	trace_write("events/sandtrap/probe/enable", "0");
-	trace_write("uprobe_events", "-:sandtrap/probe");
+	box_write(TRACING, "events/sandtrap/probe/enable", "0");
+	box_write(TRACING, "uprobe_events", "-:sandtrap/probe");
 	umount(TRACING);
 }
 
@@ -362,7 +346,7 @@ static void hungry_sentry(struct box *b, struct cgroup *cg, bool program)
 	struct runner r = { b, &ctx, 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (cgroup_write(cg->dir, "cgroup.procs", "0") ||
+	if (box_write(cg->dir, "cgroup.procs", "0") ||
 	    box_open_on(b, b->mem, b->file) || box_new_direct(b, &ctx))
 		_exit(101);
 	if (!program) {
@@ -416,8 +400,8 @@ static void test_hunger(struct __test_metadata *_metadata, FIXTURE_DATA(hazard_m
 	snprintf(mark, sizeof(mark), "hazard_mm_test: %d runs out of memory", getpid());
 	if (geteuid() || cgroup_make(&cg, "+memory"))
 		SKIP(return, "this machine has no cgroup2 with memory for us: run as root");
-	ASSERT_EQ(0, cgroup_write(cg.dir, "memory.max", LIMIT));
-	cgroup_write(cg.dir, "memory.swap.max", "0");
+	ASSERT_EQ(0, box_write(cg.dir, "memory.max", LIMIT));
+	box_write(cg.dir, "memory.swap.max", "0");
 	mark_log(mark);
 	ASSERT_EQ(0, klogctl(8 /* CONSOLE_LEVEL */, NULL, 4));
 	for (i = 0; i < 4; i++) {
@@ -485,7 +469,7 @@ TEST_F(hazard_mm, a_sentry_is_charged_for_its_memory_when_its_first_thread_has_e
 		pthread_t thread;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (cgroup_write(cg.dir, "cgroup.procs", "0") ||
+		if (box_write(cg.dir, "cgroup.procs", "0") ||
 		    box_open_on(&self->b, self->b.mem, self->b.file) ||
 		    box_new_direct(&self->b, &ctx))
 			_exit(101);
@@ -536,7 +520,7 @@ static int lose_stub_while_populating(struct box *b, struct cgroup *cg)
 	long before;
 	pid_t stub;
 
-	if (cgroup_write(cg->dir, "cgroup.procs", "0") || box_open_on(b, b->mem, b->file) ||
+	if (box_write(cg->dir, "cgroup.procs", "0") || box_open_on(b, b->mem, b->file) ||
 	    box_new_direct(b, &ctx))
 		return 1;
 	b->mem = memfd_create("much", MFD_CLOEXEC);

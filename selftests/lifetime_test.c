@@ -547,7 +547,7 @@ TEST_F(lifetime, contexts_are_charged_to_their_maker)
 
 	if (geteuid() || cgroup_make(&cg, "+memory"))
 		SKIP(return, "this machine has no cgroup2 with memory for us: run as root");
-	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", "0"));
+	ASSERT_EQ(0, box_write(cg.dir, "cgroup.procs", "0"));
 	before = cgroup_read(&cg, "memory.current", "");
 	fill_with_contexts(&self->b, 1000);
 	after = cgroup_read(&cg, "memory.current", "");
@@ -555,7 +555,7 @@ TEST_F(lifetime, contexts_are_charged_to_their_maker)
 	ASSERT_EQ(0, ioctl(self->b.fd, SANDTRAP_RING_SETUP, &ring));
 	before = cgroup_read(&cg, "memory.current", "");
 	EXPECT_LE((long)ring.out_entries_size * 9 / 10, before - after);
-	cgroup_write(cg.mount, "cgroup.procs", "0");
+	box_write(cg.mount, "cgroup.procs", "0");
 	cgroup_remove(&cg);
 }
 
@@ -573,7 +573,7 @@ TEST_F(lifetime, stubs_can_be_frozen)
 	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
 	snprintf(pid, sizeof(pid), "%d", the_stub(&self->b));
-	ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.procs", pid));
+	ASSERT_EQ(0, box_write(cg.dir, "cgroup.procs", pid));
 	/* Stopped at a system call, and running. */
 	for (i = 0; i < 20; i++) {
 		if (i == 10)
@@ -584,12 +584,12 @@ TEST_F(lifetime, stubs_can_be_frozen)
 						 0, seq));
 			usleep(rand() % 2000);
 		}
-		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "1"));
+		ASSERT_EQ(0, box_write(cg.dir, "cgroup.freeze", "1"));
 		ASSERT_TRUE(cgroup_becomes(&cg, "frozen ", 1));
 		r->rax = i < 10 ? i : r->rax;
 		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
 		EXPECT_EQ(-ETIME, box_wait(&self->b, &self->b.ctx, seq, 5));
-		ASSERT_EQ(0, cgroup_write(cg.dir, "cgroup.freeze", "0"));
+		ASSERT_EQ(0, box_write(cg.dir, "cgroup.freeze", "0"));
 		if (i >= 10)
 			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT,
 						 self->b.ctx.id, 0, 0));
@@ -600,7 +600,7 @@ TEST_F(lifetime, stubs_can_be_frozen)
 	}
 	/* The server was frozen as well, and came back. */
 	ASSERT_EQ(0, box_map(&self->b, self->b.as, BOX_FREE, BOX_SPARE_PAGE, 1, PROT_READ));
-	cgroup_write(cg.mount, "cgroup.procs", pid);
+	box_write(cg.mount, "cgroup.procs", pid);
 	cgroup_remove(&cg);
 }
 

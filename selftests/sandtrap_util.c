@@ -33,6 +33,21 @@ const char *box_why_skip(void)
 	return "no " SANDTRAP_DEVICE ": run make vm CMD='build/selftests/NAME'";
 }
 
+int box_write(const char *dir, const char *file, const char *text)
+{
+	char path[128];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 uint64_t box_now_ns(void)
 {
 	struct timespec ts;

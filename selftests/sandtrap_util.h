@@ -114,6 +114,9 @@ bool box_gone(pid_t pid, int ms);
 /* References to the module; -1 if it is not loaded as a module. */
 int box_module_refs(void);
 
+/* Writes to a file of the kernel's, as of a control group or the tracer: 0 or -errno. */
+int box_write(const char *dir, const char *file, const char *text);
+
 uint64_t box_now_ns(void);
 
 /*

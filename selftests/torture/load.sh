@@ -8,7 +8,9 @@
 # refuses; the sandboxes are killed, and it goes as soon as the last is dead, while
 # others of the machine make system calls, take faults and exit.
 #
-# Runs at length only (make torture). timeout: 1800
+# Runs at length only (make torture), in a machine of its own: where QEMU emulates each
+# CPU in a thread, one may go on with a breakpoint that another has taken away, for ever.
+# timeout: 1800
 
 set -u
 
@@ -16,7 +18,7 @@ set -u
 
 count=${TORTURE_COUNT:-50}
 loads=3
-[ "$count" -lt 500 ] || loads=10
+[ "$count" -lt 500 ] || loads=20
 loads=${TORTURE_LOADS:-$loads}
 build=${BUILD:-build}
 module=/sys/module/sandtrap

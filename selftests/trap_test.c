@@ -235,10 +235,9 @@ TEST_F(trap, general_protection)
 	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 13, 0);
 	BOX_LOAD(&self->b, prog_gp_selector);
 	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 13, 0x1234);
-	/* Vector and IDT bit; QEMU counts 16 bytes to an entry. */
+	/* Vector and IDT bit. */
 	BOX_LOAD(&self->b, prog_int);
-	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 13,
-		     0x42u * (is_emulated() ? 16 : 8) + 2);
+	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 13, 0x42u * 8 + 2);
 }
 
 TEST_F(trap, undefined_instruction)

@@ -8,9 +8,7 @@
 # refuses; the sandboxes are killed, and it goes as soon as the last is dead, while
 # others of the machine make system calls, take faults and exit.
 #
-# Runs at length only (make torture), in a machine of its own: where QEMU emulates each
-# CPU in a thread, one may go on with a breakpoint that another has taken away, for ever.
-# timeout: 1800
+# Runs at length only (make torture). timeout: 1800
 
 set -u
 

@@ -565,10 +565,14 @@ static struct {
 	int times;
 } seen;
 
+/* The timer goes off until it ends a call; one before the call would not. */
 static void note(int sig, siginfo_t *info, void *data)
 {
+	const struct itimerval none = {};
 	const ucontext_t *uc = data;
 
+	if (uc->uc_mcontext.gregs[REG_RAX] == -EINTR)
+		setitimer(ITIMER_REAL, &none, NULL);
 	seen.variable = thread_variable;
 	seen.rip = uc->uc_mcontext.gregs[REG_RIP];
 	seen.rax = uc->uc_mcontext.gregs[REG_RAX];
@@ -579,7 +583,7 @@ static void note(int sig, siginfo_t *info, void *data)
 /* The frame is the caller's, on its stack; nothing of the program is in it. */
 TEST_F(hazard, a_handler_finds_the_caller)
 {
-	struct itimerval once = { { 0, 0 }, { 0, 20000 } };
+	struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
 	struct sigaction action = { .sa_sigaction = note, .sa_flags = SA_SIGINFO };
 	unsigned char mine[16] = "of the caller..";
 	int i;
@@ -593,14 +597,15 @@ TEST_F(hazard, a_handler_finds_the_caller)
 		};
 		long ret;
 
-		setitimer(ITIMER_REAL, &once, NULL);
+		seen.times = 0;
+		setitimer(ITIMER_REAL, &often, NULL);
 		asm volatile("movdqu %1, %%xmm0\n syscall"
 			     : "=a"(ret)
 			     : "m"(mine), "a"(SYS_ioctl), "D"(self->b.fd),
 			       "S"(SANDTRAP_RUN), "d"(&arg)
 			     : "rcx", "r11", "xmm0", "memory");
 		ASSERT_EQ(-EINTR, ret);
-		ASSERT_EQ(i + 1, seen.times);
+		ASSERT_LT(0, seen.times);
 		ASSERT_EQ(thread_variable, seen.variable);
 		ASSERT_GT(seen.rip, BOX_FREE);
 		ASSERT_EQ(-EINTR, (long)seen.rax);

@@ -21,6 +21,7 @@
 
 #include "kselftest_harness.h"
 #include "mock_platform.h"
+#include "patience.h"
 
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 

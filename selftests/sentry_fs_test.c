@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "patience.h"
 /* Both sides define it. */
 #undef ARRAY_SIZE
 #include "sentry/fs/internal.h"

@@ -17,6 +17,7 @@
 #include "sentry/task.h"
 
 #include "kselftest_harness.h"
+#include "patience.h"
 
 #define IMAGE_SIZE (64 * 1024)
 #define MIN_ADDR 0x10000ull

@@ -19,6 +19,7 @@
 #include "sentry/task.h"
 
 #include "kselftest_harness.h"
+#include "patience.h"
 
 #define BASE 0x10000000ull
 #define NR_PAGES 512ull

@@ -17,6 +17,7 @@
 
 #include "kselftest_harness.h"
 #include "mock_platform.h"
+#include "patience.h"
 
 #define CODE 0x10100000ull
 #define CODE_PAGES 80ull

@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "kselftest_harness.h"
+#include "patience.h"
 /* Both sides define it. */
 #undef ARRAY_SIZE
 #include "sentry/socket/internal.h"

@@ -16,6 +16,7 @@
 #include "sentry/time/internal.h"
 
 #include "kselftest_harness.h"
+#include "patience.h"
 
 /* Long enough that a sleeper is asleep, short enough not to bore. */
 #define SETTLE_US 20000

@@ -24,6 +24,7 @@
 #include "platform/usertrap.h"
 
 #include "kselftest_harness.h"
+#include "patience.h"
 
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -94,9 +95,12 @@ static void *sleeper(void *arg)
 	return NULL;
 }
 
+/* Time enough to fall asleep; SANDTRAP_SLOW is that of patience.h. */
 static void settle(void)
 {
-	usleep(50000);
+	const char *slow = getenv("SANDTRAP_SLOW");
+
+	usleep(50000 * (slow && atoi(slow) > 1 ? atoi(slow) : 1));
 }
 
 static void start(pthread_t *th, int n)
@@ -174,6 +178,7 @@ static void robust(void)
 	pthread_mutexattr_t attr;
 	pthread_mutex_t *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *locked = (atomic_int *)(m + 1);
 	pid_t pid;
 
 	pthread_mutexattr_init(&attr);
@@ -183,10 +188,12 @@ static void robust(void)
 	pid = fork();
 	if (!pid) {
 		pthread_mutex_lock(m);
-		usleep(100000);
+		atomic_store(locked, 1);
+		settle();
 		_exit(0);
 	}
-	usleep(50000);
+	while (!atomic_load(locked))
+		usleep(1000);
 	printf("robust: %s\n", strerrorname_np(pthread_mutex_lock(m)));
 	printf("consistent: %d\n", pthread_mutex_consistent(m));
 	printf("unlock: %d\n", pthread_mutex_unlock(m));

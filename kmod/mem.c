@@ -10,6 +10,7 @@
 #include <linux/file.h>
 #include <linux/highmem.h>
 #include <linux/mman.h>
+#include <linux/nospec.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -208,6 +209,15 @@ struct copy_step {
 	bool reached; /* the page was there */
 };
 
+/* As copy_from_user(), but what was not copied is left as it was. */
+static size_t copy_from_user_partly(void *to, const void __user *from, size_t len)
+{
+	if (!access_ok(from, len))
+		return len;
+	barrier_nospec();
+	return __copy_from_user(to, from, len);
+}
+
 static int copy_page_part(void *kaddr, void *data)
 {
 	struct copy_step *s = data;
@@ -216,7 +226,7 @@ static int copy_page_part(void *kaddr, void *data)
 	if (s->op == SANDTRAP_COPY_IN)
 		left = copy_to_user(s->buf, kaddr, s->len);
 	else if (s->op == SANDTRAP_COPY_OUT)
-		left = copy_from_user(kaddr, s->buf, s->len);
+		left = copy_from_user_partly(kaddr, s->buf, s->len);
 	else
 		memset(kaddr, 0, s->len);
 	s->done = s->len - left;

@@ -121,6 +121,28 @@ TEST_F(copy, malformed_copies_are_refused)
 				(void *)~0xffffull, 16, &out));
 }
 
+/* The buffer ends before the length does. */
+TEST_F(copy, what_was_not_copied_is_left_as_it_was)
+{
+	unsigned char *buf, *file = self->b.file + BOX_SPARE_PAGE * BOX_PAGE;
+	struct sandtrap_copy out;
+	unsigned int i;
+
+	MAP_FREE();
+	buf = mmap(NULL, 2 * BOX_PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, buf);
+	ASSERT_EQ(0, munmap(buf + BOX_PAGE, BOX_PAGE));
+	memset(buf, 1, BOX_PAGE);
+	memset(file, 2, BOX_PAGE);
+	EXPECT_EQ(-EFAULT, copy(&self->b, SANDTRAP_COPY_OUT, BOX_FREE,
+				buf + BOX_PAGE - 16, BOX_PAGE, &out));
+	EXPECT_EQ(16, out.out_done);
+	for (i = 0; i < BOX_PAGE; i++)
+		EXPECT_EQ(i < out.out_done ? 1 : 2, file[i]);
+	munmap(buf, BOX_PAGE);
+}
+
 /* atomics */
 
 static int atomic(struct box *b, uint32_t op, uint64_t addr, uint32_t expected,

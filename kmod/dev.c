@@ -243,12 +243,12 @@ static int space_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* The last process that could become, or be, the stub is gone. */
+/* Nobody can become the stub any more, nor serve on. */
 static int stub_release(struct inode *inode, struct file *file)
 {
 	struct sandtrap_space *space = file->private_data;
 
-	sandtrap_space_dead(space);
+	sandtrap_space_kill(space);
 	sandtrap_space_put(space);
 	return 0;
 }

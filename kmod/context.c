@@ -73,6 +73,20 @@ void sandtrap_context_put(struct sandtrap_context *ctx)
 	kref_put(&ctx->ref, context_free);
 }
 
+/* It was claimed. By the work that drops the mm of a dead space: that takes no time. */
+static noinline bool claim_after_drop(struct sandtrap_context *ctx)
+{
+	do {
+		unsigned long busy = READ_ONCE(ctx->busy);
+
+		if (busy & BIT(SANDTRAP_BUSY_CLAIMED) &&
+		    !(busy & BIT(SANDTRAP_BUSY_DROPPING)))
+			return false;
+		cpu_relax();
+	} while (test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy));
+	return true;
+}
+
 /*
  * Finds a context for a command that must be alone: one that waits, or changes.
  * While it is claimed nobody can release it, so the table's reference is enough.
@@ -90,7 +104,8 @@ context_claim(struct sandtrap_instance *inst, u32 id)
 		ctx = xa_load(&inst->contexts, id);
 	if (unlikely(!ctx))
 		ctx = ERR_PTR(-ENOENT);
-	else if (unlikely(test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy)))
+	else if (unlikely(test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy) &&
+			  !claim_after_drop(ctx)))
 		ctx = ERR_PTR(-EBUSY);
 	else
 		WRITE_ONCE(*recent, ctx);

@@ -47,6 +47,17 @@ static bool queue_kick(struct sandtrap_context *ctx, struct task_struct *runner)
 	return false;
 }
 
+static void kick(struct sandtrap_context *ctx, struct task_struct *runner)
+{
+	if (test_and_set_bit(0, &ctx->direct.kicked)) {
+		/* By a former runner perhaps, who may be long in doing that work. */
+		set_tsk_thread_flag(runner, TIF_NOTIFY_SIGNAL);
+		kick_process(runner);
+	} else if (!queue_kick(ctx, runner)) {
+		clear_bit(0, &ctx->direct.kicked);
+	}
+}
+
 /* Makes the runner, if there is one, look at pending_event(). */
 void sandtrap_direct_kick(struct sandtrap_context *ctx)
 {
@@ -55,8 +66,8 @@ void sandtrap_direct_kick(struct sandtrap_context *ctx)
 	/* The runner removes itself before it goes; RCU keeps what we saw. */
 	rcu_read_lock();
 	runner = READ_ONCE(ctx->direct.runner);
-	if (runner && !test_and_set_bit(0, &ctx->direct.kicked) && !queue_kick(ctx, runner))
-		clear_bit(0, &ctx->direct.kicked);
+	if (runner)
+		kick(ctx, runner);
 	rcu_read_unlock();
 }
 
@@ -99,6 +110,33 @@ static struct sandtrap_context *next_to_tell(struct sandtrap_space *space)
 }
 
 /*
+ * Whoever has claimed the context drops its mm; if nobody has, this does. Who wants the
+ * context meanwhile spins, so it is not preempted. Returns true if the instance was
+ * closed meanwhile: the caller has the last word on the context, and unclaims it.
+ */
+static bool drop_mm_of_dead(struct sandtrap_context *ctx)
+{
+	const unsigned long dropping = BIT(SANDTRAP_BUSY_CLAIMED) | BIT(SANDTRAP_BUSY_DEAD) |
+				       BIT(SANDTRAP_BUSY_DROPPING);
+	unsigned long busy;
+	bool closed = false;
+
+	set_bit(SANDTRAP_BUSY_DEAD, &ctx->busy);
+	preempt_disable();
+	busy = READ_ONCE(ctx->busy);
+	while (!(busy & BIT(SANDTRAP_BUSY_CLAIMED))) {
+		if (!try_cmpxchg_acquire(&ctx->busy, &busy, busy | dropping))
+			continue;
+		sandtrap_direct_drop_mm(ctx);
+		busy = dropping;
+		closed = !try_cmpxchg_release(&ctx->busy, &busy, 0);
+		break;
+	}
+	preempt_enable();
+	return closed;
+}
+
+/*
  * The space has died. What is in its mm may be what keeps the contexts, by a mapping of
  * the instance for one: they must not keep the mm. Nobody gets it any more.
  */
@@ -108,8 +146,7 @@ void sandtrap_direct_drop_work(struct work_struct *work)
 	struct sandtrap_context *ctx;
 
 	while ((ctx = next_to_tell(space))) {
-		set_bit(SANDTRAP_BUSY_DEAD, &ctx->busy);
-		if (!test_and_set_bit_lock(SANDTRAP_BUSY_CLAIMED, &ctx->busy))
+		if (drop_mm_of_dead(ctx))
 			sandtrap_context_unclaim(ctx);
 		sandtrap_context_put(ctx);
 		cond_resched();

@@ -83,8 +83,8 @@
  *			until the program has been left; RELEASE and the last close() of
  *			the instance, for ever; NEW_CONTEXT, until the context is complete;
  *			the work that drops the mm of a space which has died
- *	may sleep	yes; nobody waits for it: the second comer gets EBUSY. RESUME and
- *			INTERRUPT do without
+ *	may sleep	yes, but for that work; nobody waits for it, but for that work: the
+ *			second comer gets EBUSY. RESUME and INTERRUPT do without
  * sandtrap_space.batch
  *	protects	the order of batches; ->req
  *	taken by	whoever has a batch, in MEM or RUN; given back by who carried it out,
@@ -333,6 +333,7 @@ static inline int sandtrap_context_check(struct sandtrap_context *ctx, u32 seq)
 #define SANDTRAP_BUSY_CLAIMED 0
 #define SANDTRAP_BUSY_ORPHAN 1 /* its instance is gone: the claimant ends it */
 #define SANDTRAP_BUSY_DEAD 2 /* its space has died: the claimant drops the mm */
+#define SANDTRAP_BUSY_DROPPING 3 /* claimed for that alone: no time */
 
 enum sandtrap_thread_state {
 	SANDTRAP_ARMED, /* attached; may make one seccomp() call */

@@ -67,7 +67,8 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 
 /*
  * Some force a signal where nobody may wait for a sentry: for a hardware memory
- * error the kernel holds a mutex, a page and perhaps the mmap lock; for a #VC that it
+ * error (SI_KERNEL: in an enclave) the kernel holds a mutex, a page and perhaps the
+ * mmap lock; for a #VC that it
  * cannot handle interrupts are off; and for an INT3 that is no uprobe, where there are
  * some, it is (since 6.12) a reader for whom others wait.
  */
@@ -77,7 +78,8 @@ static __always_inline bool may_wait(const struct kernel_siginfo *info)
 		return false;
 	switch (info->si_signo) {
 	case SIGBUS:
-		return info->si_code != BUS_MCEERR_AR && info->si_code != BUS_MCEERR_AO;
+		return info->si_code != BUS_MCEERR_AR && info->si_code != BUS_MCEERR_AO &&
+		       info->si_code != SI_KERNEL;
 	case SIGTRAP:
 	case SIGILL:
 		return info->si_code != SI_KERNEL;

@@ -15,6 +15,8 @@
  *				to our tasks, so it is a fault like any other
  *				(two functions since 6.19: _pf and _gp)
  *
+ *   set_syscall_user_dispatch	a task's own prctl(), which a tracer may put in place
+ *				of the seccomp() of a stub's thread: refused to ours
  *   syscall_user_dispatch_{get,set}_config	(since 6.4) ptrace looks at, or
  *				changes, the dispatch of a task: refused for ours
  *
@@ -41,6 +43,12 @@
 static bool refuse_vsyscall(void)
 {
 	return false;
+}
+
+static int refuse_dispatch(unsigned long mode, unsigned long offset,
+			   unsigned long len, char __user *selector)
+{
+	return -EPERM;
 }
 
 static int refuse_config(struct task_struct *task, unsigned long size,
@@ -134,9 +142,18 @@ static void notrace on_vsyscall(unsigned long ip, unsigned long parent_ip,
 		redirect(fregs, refuse_vsyscall);
 }
 
+/* A task whose dispatch was taken away would never be let go of. */
+static void notrace on_dispatch(unsigned long ip, unsigned long parent_ip,
+				struct ftrace_ops *ops,
+				struct ftrace_regs *fregs)
+{
+	if (sandtrap_trapped(current))
+		redirect(fregs, refuse_dispatch);
+}
+
 /*
- * What ptrace would tell is the address of an object of ours, and a task whose
- * dispatch it took away would never be let go of.
+ * The same, and what ptrace would tell is the address of an object of ours. A child
+ * that a tracer had a task of ours make is none, but its selector is the parent's.
  */
 static void __maybe_unused notrace
 on_config(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
@@ -144,7 +161,7 @@ on_config(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 {
 	struct task_struct *task = (void *)ftrace_regs_get_argument(fregs, 0);
 
-	if (sandtrap_trapped(task))
+	if (sandtrap_dispatched(task))
 		redirect(fregs, refuse_config);
 }
 
@@ -175,6 +192,7 @@ static struct sandtrap_hook hooks[] = {
 #else
 	HOOK("emulate_vsyscall", on_vsyscall),
 #endif
+	HOOK("set_syscall_user_dispatch", on_dispatch),
 #ifdef SANDTRAP_PTRACE_SEES_DISPATCH
 	HOOK("syscall_user_dispatch_get_config", on_config),
 	HOOK("syscall_user_dispatch_set_config", on_config),
@@ -225,6 +243,8 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 			sandtrap_direct_exit();
 		else
 			sandtrap_thread_exit(sandtrap_current_thread());
+	} else if (unlikely(sandtrap_dispatched(current))) {
+		sandtrap_thread_exit_exec();
 	}
 	sandtrap_server_gone(task);
 	if (!atomic_read(&task->signal->live))
@@ -233,7 +253,10 @@ static void on_exit(SANDTRAP_EXIT_PROBE_ARGS)
 		sandtrap_owner_exits(task);
 }
 
-/* A stub's thread cannot get here: execve() would be a system call of it. */
+/*
+ * A stub's thread gets here only if a tracer had it: it is being killed, like all of its
+ * process, since the server is gone.
+ */
 static void on_exec(void *data, struct task_struct *task, pid_t old_pid,
 		    struct linux_binprm *bprm)
 {

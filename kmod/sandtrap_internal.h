@@ -100,6 +100,10 @@
  *			task, are under RCU
  *	taken by	the first SERVE, the last put of a space
  *	may sleep	no; nothing else is taken under it
+ * threads_lock
+ *	protects	the list of all attached threads
+ *	taken by	ATTACH; a thread that exits
+ *	may sleep	no; nothing else is taken under it
  * sandtrap_instance.lock
  *	protects	->spaces, ->dead
  *	taken by	NEW_ADDRESS_SPACE, the last put of a space, whoever ends the instance:
@@ -357,6 +361,7 @@ struct sandtrap_thread {
 	u32 state;
 	struct sandtrap_context *ctx; /* written by the thread */
 	struct task_struct *task;
+	struct list_head node; /* in all threads; protected by threads_lock */
 	struct sandtrap_space *space;
 	unsigned long park; /* a system call instruction of the stub */
 
@@ -529,6 +534,7 @@ bool sandtrap_symbols_init(void);
 long sandtrap_attach(struct sandtrap_space *space, unsigned long token);
 bool sandtrap_thread_admit(struct sandtrap_thread *thr, struct pt_regs *regs);
 void sandtrap_thread_exit(struct sandtrap_thread *thr);
+void sandtrap_thread_exit_exec(void);
 void sandtrap_thread_interrupt(struct sandtrap_thread *thr);
 void sandtrap_thread_kill(struct sandtrap_thread *thr,
 			  enum sandtrap_kill_reason why);

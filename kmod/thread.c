@@ -5,7 +5,9 @@
  * A thread attaches itself (ARMED), may then make one seccomp() call (SEALED)
  * and with its next call is LIVE: no call of it is ever let through again, and
  * if the hook should ever fail to see one, the filter kills the process. Nothing
- * takes a task back from LIVE: it stays attached until it dies.
+ * takes a task back: it stays attached until it dies. A tracer can put another call in
+ * place of seccomp(): that which ends the dispatch is refused, execve() ends the process,
+ * and after any other the next call does, since a filter is missing.
  */
 #include <linux/module.h>
 #include <linux/sched/signal.h>
@@ -19,6 +21,10 @@
 #include "trace.h"
 
 #define SYSCALL_INSN_SIZE 2
+
+/* All that are attached. */
+static LIST_HEAD(threads);
+static DEFINE_SPINLOCK(threads_lock);
 
 static void thread_free_rcu(struct rcu_head *rcu)
 {
@@ -105,6 +111,10 @@ long sandtrap_attach(struct sandtrap_space *space, unsigned long token)
 	thr->fresh = true;
 	thr->sleeping = true; /* until it looks for itself, wake it */
 	__module_get(THIS_MODULE);
+
+	spin_lock(&threads_lock);
+	list_add(&thr->node, &threads);
+	spin_unlock(&threads_lock);
 
 	spin_lock(&space->lock);
 	ctx = take_cloning(space, token);
@@ -221,6 +231,10 @@ void sandtrap_thread_exit(struct sandtrap_thread *thr)
 
 	sandtrap_untrap_current();
 
+	spin_lock(&threads_lock);
+	list_del(&thr->node);
+	spin_unlock(&threads_lock);
+
 	spin_lock(&space->lock);
 	list_del_init(&thr->idle);
 	ctx = thr->ctx ?: thr->next;
@@ -241,4 +255,26 @@ void sandtrap_thread_exit(struct sandtrap_thread *thr)
 	if (ctx)
 		sandtrap_context_put(ctx);
 	thread_put(thr);
+}
+
+/*
+ * In the exit probe of a task that has the selector of a task of ours, but not the work
+ * bit: execve() takes that away, and then a thread of ours ends here. It may as well be
+ * the child that a tracer had one make, and the selector point nowhere by now.
+ */
+void sandtrap_thread_exit_exec(void)
+{
+	struct sandtrap_thread *thr;
+	bool found = false;
+
+	spin_lock(&threads_lock);
+	list_for_each_entry(thr, &threads, node) {
+		found = thr->task == current;
+		if (found)
+			break;
+	}
+	spin_unlock(&threads_lock);
+	/* No other task takes it off the list. */
+	if (found)
+		sandtrap_thread_exit(thr);
 }

@@ -7,9 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/rseq.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -663,22 +661,6 @@ static int serve(int fd, long arg)
 	return ret < 0 ? -errno : ret;
 }
 
-static long rseq(int flags)
-{
-	return syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
-		       sizeof(struct rseq), flags, RSEQ_SIG);
-}
-
-static void allow_everything(void)
-{
-	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog prog = { 1, &allow };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
-		_exit(100);
-}
-
 /*
  * A process that wants to be the stub: its exit status is the step that went wrong.
  * It tells @out the contexts that it was given, three of them.
@@ -688,12 +670,12 @@ static void be_server(int fd, int out)
 	static int word;
 	int ids[3];
 
-	allow_everything();
+	box_allow_everything();
 	/* What libc has registered. */
 	if (serve(fd, 0) != -EPERM)
 		_exit(1);
 	syscall(SYS_set_tid_address, NULL);
-	rseq(RSEQ_FLAG_UNREGISTER);
+	box_rseq(RSEQ_FLAG_UNREGISTER);
 	if (serve(fd, 0) != -EPERM)
 		_exit(2); /* a list of robust futexes */
 	syscall(SYS_set_robust_list, NULL, 3 * sizeof(void *));
@@ -701,9 +683,9 @@ static void be_server(int fd, int out)
 	if (serve(fd, 0) != -EPERM)
 		_exit(3); /* a word to clear */
 	syscall(SYS_set_tid_address, NULL);
-	if (__rseq_size && (rseq(0) || serve(fd, 0) != -EPERM))
+	if (__rseq_size && (box_rseq(0) || serve(fd, 0) != -EPERM))
 		_exit(4); /* restartable sequences */
-	rseq(RSEQ_FLAG_UNREGISTER);
+	box_rseq(RSEQ_FLAG_UNREGISTER);
 	if (serve(fd, 1) != -EINVAL || serve(fd, -5000) != -EINVAL)
 		_exit(5);
 	ids[0] = serve(fd, 0);

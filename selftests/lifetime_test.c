@@ -16,7 +16,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -112,56 +111,6 @@ TEST_F(lifetime, a_stub_that_dies_elsewhere_is_noticed)
 	EXPECT_EQ(-ESRCH, box_map(&self->b, arg.out_fd, BOX_FREE, 0, 1, PROT_READ));
 	close(arg.out_stub_fd);
 	close(arg.out_fd);
-}
-
-#define GET_DISPATCH 0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG */
-#define SET_DISPATCH 0x4210
-
-/* The thread that runs the context: not the first. */
-static pid_t running_thread(pid_t stub)
-{
-	char path[32];
-	struct dirent *d;
-	pid_t tid = -1;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", stub);
-	dir = opendir(path);
-	while (dir && (d = readdir(dir))) {
-		if (atoi(d->d_name) > 0 && atoi(d->d_name) != stub)
-			tid = atoi(d->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return tid;
-}
-
-/* A tracer with the right to it can stop a thread, but not take it away. */
-TEST_F(lifetime, a_tracer_cannot_detach_a_thread)
-{
-	uint64_t config[4] = { 0 };
-	pid_t tid;
-	int status;
-
-	BOX_LOAD(&self->b, box_syscall);
-	EXPECT_EVENT(SYSCALL);
-	BOX_LOAD(&self->b, prog_loop);
-	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, 2));
-	tid = running_thread(the_stub(&self->b));
-	ASSERT_LT(1, tid);
-	if (ptrace(PTRACE_SEIZE, tid, 0, 0))
-		SKIP(return, "may not trace (%s): run as root", strerror(errno));
-	ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, tid, 0, 0));
-	ASSERT_EQ(tid, waitpid(tid, &status, __WALL));
-	/* EIO: a kernel before 6.4, which has no such requests. */
-	EXPECT_EQ(-1, ptrace(GET_DISPATCH, tid, sizeof(config), config));
-	EXPECT_TRUE(errno == EPERM || errno == EIO);
-	EXPECT_EQ(0, config[1]);
-	EXPECT_EQ(-1, ptrace(SET_DISPATCH, tid, sizeof(config), config));
-	EXPECT_TRUE(errno == EPERM || errno == EIO);
-	ASSERT_EQ(0, ptrace(PTRACE_DETACH, tid, 0, 0));
-	ASSERT_EQ(0, kill(the_stub(&self->b), SIGKILL));
-	EXPECT_DEAD(&self->b.ctx, 2);
 }
 
 /* A context outlives its stub, and can go on in another. */
@@ -617,7 +566,7 @@ TEST_F(lifetime, affinity_set_from_outside_stays)
 		SKIP(return, "this machine has no second CPU");
 	BOX_LOAD(&self->b, box_syscall);
 	EXPECT_EVENT(SYSCALL);
-	tid = running_thread(the_stub(&self->b));
+	tid = box_running_thread(the_stub(&self->b));
 	CPU_ZERO(&want);
 	CPU_SET(0, &want);
 	if (sched_setaffinity(tid, sizeof(want), &want))

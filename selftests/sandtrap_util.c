@@ -3,9 +3,12 @@
  * sandtrap_util.c - the module's interface, nearly bare, for tests of it
  */
 #include <cpuid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/rseq.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +34,24 @@ const char *box_why_skip(void)
 	    !strcmp(getenv("SANDTRAP_MUST_WORK"), "1"))
 		return NULL;
 	return "no " SANDTRAP_DEVICE ": run make vm CMD='build/selftests/NAME'";
+}
+
+long box_rseq(int flags)
+{
+	if (!__rseq_size)
+		return 0;
+	return syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
+		       sizeof(struct rseq), flags, RSEQ_SIG);
+}
+
+void box_allow_everything(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog prog = { 1, &allow };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+		_exit(100);
 }
 
 int box_write(const char *dir, const char *file, const char *text)
@@ -104,10 +125,7 @@ void box_fit_for_direct(void)
 
 	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		sigaction(faults[i], &sa, NULL);
-	if (__rseq_size)
-		syscall(SYS_rseq,
-			(char *)__builtin_thread_pointer() + __rseq_offset,
-			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+	box_rseq(RSEQ_FLAG_UNREGISTER);
 }
 
 int box_open(struct box *b)
@@ -368,6 +386,24 @@ static bool alive(pid_t pid)
 		state = 'X';
 	fclose(f);
 	return state != 'Z' && state != 'X';
+}
+
+pid_t box_running_thread(pid_t stub)
+{
+	char path[32];
+	struct dirent *d;
+	pid_t tid = -1;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", stub);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		if (atoi(d->d_name) > 0 && atoi(d->d_name) != stub)
+			tid = atoi(d->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return tid;
 }
 
 bool box_gone(pid_t pid, int ms)

@@ -108,8 +108,18 @@ int box_wait(struct box *b, struct box_context *ctx, uint32_t seq, int ms);
 /* Processes whose parent's parent we are: stubs. Their number; -1: more. */
 int box_stubs(struct box *b, pid_t *pids, int max);
 
+/* The thread of a stub that runs its context: not the first. -1: there is none. */
+pid_t box_running_thread(pid_t stub);
+
 /* Waits up to @ms until @pid is gone, or is a zombie. */
 bool box_gone(pid_t pid, int ms);
+
+/*
+ * What a process does that wants to be a stub: a filter, which allows everything, and
+ * (un)registers libc's restartable sequences, if it has any. The former exits where it fails.
+ */
+void box_allow_everything(void);
+long box_rseq(int flags);
 
 /* References to the module; -1 if it is not loaded as a module. */
 int box_module_refs(void);

@@ -142,7 +142,7 @@ struct sandtrap_info {
  * @out_stub_fd: for the process that will be its stub
  *
  * On an instance, by its owner. Both descriptors are close-on-exec. If the last
- * stub descriptor is closed, the address space is dead.
+ * stub descriptor is closed, the address space is dead, and its stub is killed.
  */
 struct sandtrap_new_address_space {
 	__u32 size;
@@ -461,9 +461,10 @@ struct sandtrap_atomic {
  * On a stub descriptor, by the stub process, which is not the owner's. Both want
  * seccomp in filter mode, and nothing registered that the kernel would write to: no
  * restartable sequences, no robust futexes, no thread id to clear. SANDTRAP_SERVE also
- * wants its caller to be alone in its process, with memory of its own and
- * PR_SET_NO_NEW_PRIVS, and its code in a mapping that is executable and not writable;
- * SANDTRAP_ATTACH wants no syscall user dispatch. EPERM otherwise.
+ * wants its caller to be alone in its process, to be the owner of its memory (another
+ * process that shares it is not sandboxed), PR_SET_NO_NEW_PRIVS, and its code in a
+ * mapping that is executable and not writable; SANDTRAP_ATTACH wants no syscall user
+ * dispatch. EPERM otherwise.
  *
  * SANDTRAP_SERVE makes the caller the server of the address space: the only
  * one, for ever. It returns a positive number for which the server is to make
@@ -621,9 +622,10 @@ struct sandtrap_fault {
  * @__reserved2: leave 0
  * @fault: written with SANDTRAP_EVENT_FAULT
  *
- * The first 64 bytes are written by the kernel alone, the next 64 by the sentry
- * alone; so each is a cache line that has one writer. The kernel believes
- * nothing it reads from this page: what it needs is copied once and checked.
+ * The first 64 bytes are written by the kernel alone, the next 64 by the sentry, and by
+ * the kernel where it answers an event itself; so each is a cache line that mostly has
+ * one writer. The kernel believes nothing it reads from this page: what it needs is
+ * copied once and checked.
  */
 struct sandtrap_context_page {
 	__u32 event_seq;

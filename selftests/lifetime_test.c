@@ -113,6 +113,36 @@ TEST_F(lifetime, a_stub_that_dies_elsewhere_is_noticed)
 	close(arg.out_fd);
 }
 
+/*
+ * The module has work to do on every context that could run directly in an address space
+ * that has died. It keeps nobody away from them.
+ */
+TEST_F(lifetime, no_context_of_a_dead_space_is_busy)
+{
+	static struct box_context ctx[200];
+	int round, i, n = sizeof(ctx) / sizeof(ctx[0]);
+
+	if (!(self->b.info.out_features & SANDTRAP_FEATURE_DIRECT_MODE))
+		SKIP(return, "this kernel lacks what direct mode needs: see its log");
+	for (round = 0; round < 20; round++) {
+		int as, busy = 0;
+
+		ASSERT_EQ(0, box_new_space(&self->b, &as));
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(0, box_new_context(&self->b, as, SANDTRAP_CONTEXT_DIRECT,
+						     &ctx[i]));
+		ASSERT_EQ(0, close(as));
+		for (i = 0; i < n; i++)
+			busy += box_try_run(&self->b, &ctx[i]) == -EBUSY;
+		EXPECT_EQ(0, busy);
+		for (i = 0; i < n; i++) {
+			EXPECT_EQ(0, box_command(&self->b, SANDTRAP_RELEASE_CONTEXT, ctx[i].id,
+						 0, 0));
+			munmap(ctx[i].page, self->b.info.out_context_size);
+		}
+	}
+}
+
 /* A context outlives its stub, and can go on in another. */
 TEST_F(lifetime, a_context_can_be_bound_again)
 {

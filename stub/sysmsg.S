@@ -280,19 +280,20 @@ thread_start:
 	mov	$6, %edi
 	test	%rax, %rax
 	jnz	die
+	/* A signal may lead to program code once they are open: the filter comes first. */
+	mov	$__NR_seccomp, %eax
+	mov	$SECCOMP_SET_MODE_FILTER, %edi
+	mov	$SECCOMP_FILTER_FLAG_SPEC_ALLOW, %esi
+	lea	DATA_FILTER(%r13), %rdx
+	syscall
+	mov	$7, %edi
+	test	%rax, %rax
+	jnz	die
 	mov	$__NR_rt_sigprocmask, %eax
 	mov	$SIG_SETMASK, %edi
 	lea	DATA_NO_SIGNALS(%r13), %rsi
 	xor	%edx, %edx
 	mov	$8, %r10d
-	syscall
-	mov	$7, %edi
-	test	%rax, %rax
-	jnz	die
-	mov	$__NR_seccomp, %eax
-	mov	$SECCOMP_SET_MODE_FILTER, %edi
-	mov	$SECCOMP_FILTER_FLAG_SPEC_ALLOW, %esi
-	lea	DATA_FILTER(%r13), %rdx
 	syscall
 	mov	$8, %edi
 	test	%rax, %rax

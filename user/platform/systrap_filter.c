@@ -92,6 +92,7 @@ static const struct platform_seccomp_rule thread_rules[] = {
 	RULE(__NR_futex, futex_wait),
 	RULE(__NR_futex, futex_wake),
 	RULE0(__NR_sched_yield),
+	RULE(__NR_rt_sigprocmask, set_mask),
 	RULE0(__NR_rt_sigreturn),
 };
 

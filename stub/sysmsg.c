@@ -164,6 +164,8 @@ static void tell_sentry(struct sysmsg_thread_context *tc, uint32_t state, uint32
 	__builtin_ia32_rdtscp(&cpu);
 	if (tc->options & SYSMSG_OPTION_CALLS && gs == (uintptr_t)tc)
 		gs = 0;
+	/* In this order: for a signal, which may come from here on; see is_interrupt(). */
+	*(volatile uint32_t *)&tc->resume = SYSMSG_RESUME_UNANSWERED;
 	*thread_state(tc) = SYSMSG_THREAD_DONE;
 	tc->frame = frame;
 	tc->hints = hints;
@@ -221,7 +223,8 @@ static void finish_call(struct sysmsg_thread_context *tc, struct sigcontext *reg
 
 /*
  * A signal from outside. Between patched code and handler there is a time when
- * it has to wait: nothing is lost, since an event for the sentry is under way.
+ * it has to wait: nothing is lost, since an event for the sentry is under way, or the
+ * sentry is about to answer one, and sends the signal again.
  */
 static bool is_interrupt(struct sysmsg_thread_context *tc, struct sigcontext *regs)
 {
@@ -237,8 +240,9 @@ static bool is_interrupt(struct sysmsg_thread_context *tc, struct sigcontext *re
 			finish_call(tc, regs);
 		return rip < sysmsg_call || rip >= sysmsg_call_tail;
 	}
-	/* In the handler of a call. */
-	if (whose_turn(tc) != SYSMSG_CONTEXT_NONE || tc->resume & SYSMSG_RESUME_MAKE_FRAME)
+	/* In the handler of a call. Is it answered, and the program to go on? */
+	if (whose_turn(tc) != SYSMSG_CONTEXT_NONE ||
+	    tc->resume & (SYSMSG_RESUME_MAKE_FRAME | SYSMSG_RESUME_UNANSWERED))
 		return false;
 	tc->regs[SYSMSG_RAX] = tc->rax;
 	finish_call(tc, regs);

@@ -118,6 +118,7 @@
 #define SYSMSG_RESUME_FRAME 1 /* all general registers are in the frame */
 #define SYSMSG_RESUME_BASES 2 /* load fs_base and gs_base as well */
 #define SYSMSG_RESUME_MAKE_FRAME 4 /* after a call: get a frame, report READY */
+#define SYSMSG_RESUME_UNANSWERED 8 /* written by the stub: the sentry is yet to say */
 
 /* struct sysmsg_thread_context.options */
 #define SYSMSG_OPTION_CALLS 1 /* gs base is the stub's where the program's is 0 */
@@ -140,7 +141,7 @@
 /**
  * struct sysmsg_thread_context - hands a context over and back
  * @state: whose turn it is, and why; both sides sleep on it
- * @resume: SYSMSG_RESUME_*, written by the sentry
+ * @resume: SYSMSG_RESUME_*, written by the sentry with each answer
  * @stub_sleeps: the stub wants a wake-up
  * @sentry_sleeps: the sentry wants a wake-up
  * @interrupt: the signal that follows is an interrupt

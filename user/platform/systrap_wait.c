@@ -50,11 +50,13 @@ static void wake(struct systrap_thread *t, int count)
 /* ---- sleeping ---- */
 
 static const struct timespec patience_step = { .tv_nsec = PATIENCE_STEP_NS };
+static const struct timespec look_again = { .tv_sec = 1 };
 
+/* Whoever asks for an interrupt may find nobody asleep yet: so never for ever. */
 static int sleep_once(struct systrap_thread *t, bool impatient)
 {
 	return syscall(__NR_futex, &t->tc->state, FUTEX_WAIT, SYSMSG_CONTEXT_NONE,
-		       impatient ? &patience_step : NULL, NULL, 0) ? -errno : 0;
+		       impatient ? &patience_step : &look_again, NULL, 0) ? -errno : 0;
 }
 
 /* Has the program been asked to stop? Without a context the stub code runs alone. */
@@ -75,7 +77,8 @@ static void sleep_for_stub(struct systrap_context *ctx, struct systrap_thread *t
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	while (state_of(t) == SYSMSG_CONTEXT_NONE && !atomic_load(&t->space->dead)) {
 		impatient = is_awaited(ctx);
-		if (sleep_once(t, impatient) == -ETIMEDOUT && ++steps == PATIENCE_STEPS)
+		if (sleep_once(t, impatient) == -ETIMEDOUT && impatient &&
+		    ++steps == PATIENCE_STEPS)
 			systrap_space_kill(t->space);
 	}
 	__atomic_store_n(&t->tc->sentry_sleeps, 0, __ATOMIC_RELAXED);
@@ -120,6 +123,36 @@ static void end_spinning(struct systrap_platform *p)
 	atomic_fetch_sub_explicit(&p->spinners, 1, memory_order_relaxed);
 }
 
+/* ---- interrupts ---- */
+
+/*
+ * The signal stops the program; the wake-up has the sentry's thread look at its
+ * watch from now on.
+ */
+void systrap_kick(struct systrap_thread *t)
+{
+	struct systrap_space *s = t->space;
+
+	if (!s->pid)
+		return;
+	__atomic_store_n(&t->tc->interrupt, 1, __ATOMIC_SEQ_CST);
+	tgkill(s->pid, t->tid, SYSTRAP_INTERRUPT_SIGNAL);
+	wake(t, INT_MAX);
+}
+
+/* The lock keeps the thread from being given to another context. */
+static void kick(struct systrap_context *ctx)
+{
+	struct systrap_platform *p = platform_of(ctx);
+	struct systrap_thread *t;
+
+	pthread_mutex_lock(&p->lock);
+	t = atomic_load(&ctx->thread);
+	if (t)
+		systrap_kick(t);
+	pthread_mutex_unlock(&p->lock);
+}
+
 /* ---- the turn ---- */
 
 /*
@@ -138,10 +171,16 @@ static bool give_turn(struct systrap_thread *t)
 /* All at once: the stub polls this cache line. */
 static bool hand_over(struct systrap_context *ctx, struct systrap_thread *t, uint32_t spin)
 {
+	bool woken;
+
 	t->tc->spin = spin;
 	t->tc->resume = ctx->resume;
 	t->tc->rax = ctx->regs.rax;
-	return give_turn(t);
+	woken = give_turn(t);
+	/* In a call signals are open, and one that came before was of no use. */
+	if (!t->frame && is_awaited(ctx))
+		kick(ctx);
+	return woken;
 }
 
 /*
@@ -331,34 +370,6 @@ void systrap_wake_all(struct systrap_space *s)
 		wake(t, INT_MAX);
 	}
 	pthread_cond_broadcast(&s->thread_free);
-}
-
-/*
- * The signal stops the program; the wake-up has the sentry's thread look at its
- * watch from now on.
- */
-void systrap_kick(struct systrap_thread *t)
-{
-	struct systrap_space *s = t->space;
-
-	if (!s->pid)
-		return;
-	__atomic_store_n(&t->tc->interrupt, 1, __ATOMIC_SEQ_CST);
-	tgkill(s->pid, t->tid, SYSTRAP_INTERRUPT_SIGNAL);
-	wake(t, INT_MAX);
-}
-
-/* The lock keeps the thread from being given to another context. */
-static void kick(struct systrap_context *ctx)
-{
-	struct systrap_platform *p = platform_of(ctx);
-	struct systrap_thread *t;
-
-	pthread_mutex_lock(&p->lock);
-	t = atomic_load(&ctx->thread);
-	if (t)
-		systrap_kick(t);
-	pthread_mutex_unlock(&p->lock);
 }
 
 /* One that waits for a thread, or makes one, looks at the pending bit by itself. */

@@ -64,6 +64,43 @@ static struct systrap_thread *alloc_thread(struct systrap_space *s, unsigned int
 	return t;
 }
 
+static bool is_other_thread(struct systrap_space *s, pid_t tid)
+{
+	struct systrap_thread *t;
+
+	if (tid == s->pid)
+		return true;
+	LIST_FOREACH(t, &s->threads, link) {
+		if (t->tid == tid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The thread's id, which the kernel has written to memory of the program. It is the new
+ * one if it is in that process and no other of its threads: one is made at a time. To
+ * find out, it is sent what the stub ignores, unless the sentry asks for an interrupt.
+ */
+static int read_tid(struct systrap_thread *t)
+{
+	struct systrap_space *s = t->space;
+	struct systrap_platform *p = to_systrap(s->base.platform);
+	const pid_t tid = (pid_t)__atomic_load_n(&t->tc->tid, __ATOMIC_RELAXED);
+	bool good;
+
+	pthread_mutex_lock(&p->lock);
+	good = s->pid && tid > 0 && !is_other_thread(s, tid) &&
+	       !tgkill(s->pid, tid, SYSTRAP_INTERRUPT_SIGNAL);
+	pthread_mutex_unlock(&p->lock);
+	if (good) {
+		t->tid = tid;
+		return 0;
+	}
+	systrap_space_kill(s);
+	return -ECHILD;
+}
+
 /* Under ops_lock: the thread reads the server's page until it is ready. */
 static int start_thread(struct systrap_thread *t, unsigned int index)
 {
@@ -75,7 +112,8 @@ static int start_thread(struct systrap_thread *t, unsigned int index)
 	err = systrap_run_ops(s, 3);
 	if (!err)
 		err = systrap_wait_ready(t);
-	t->tid = t->tc->tid;
+	if (!err)
+		err = read_tid(t);
 	/* The thread has the server's affinity. */
 	if (!err && s->server_cpu != SYSTRAP_ANY_CPU)
 		sched_setaffinity(t->tid, sizeof(p->cpus), &p->cpus);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -71,7 +72,8 @@ static int run_ops(struct systrap_space *s, struct systrap_thread *t, unsigned i
 	__atomic_store_n(&s->ops->seq, s->ops->seq + 1, __ATOMIC_RELEASE);
 	if (t && systrap_make_room(t) && poll_ack(s, &result))
 		return result;
-	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, 1, NULL, NULL, 0);
+	/* The program's threads can wait there, too. */
+	syscall(__NR_futex, &s->ops->seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return read_ack(s);
 }
 

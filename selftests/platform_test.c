@@ -51,6 +51,7 @@
  *   fork storm, no zombie left			death.c fork_storm, and every teardown
  *   stray host signals				death.c stray_signals_*
  * no byte sequence reaches a host system call	escape.c, fuzz.c
+ * no made-up event is believed			escape.c a_forged_*
  * a confined sentry				confined.c
  *
  * Arguments are patterns (fnmatch) on FIXTURE.CHECK; without any, all are run.

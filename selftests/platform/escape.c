@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "stub/sysmsg.h"
 #include "suite.h"
 
 /* Calls in both tables: write; i386's 1 is exit, and its 39 is mkdir. */
@@ -389,4 +390,75 @@ TEST_F(escape, stub_cannot_be_written)
 	ASSERT_EQ(0, bench_run(b));
 	EXPECT_EQ(PLATFORM_SIGNAL, b->ev.kind);
 	EXPECT_EQ(SIGSEGV, b->ev.info.si_signo);
+}
+
+/*
+ * systrap has events told by memory that the program can write. This makes one up, again
+ * and again, as it may be interrupted: a signal of number %eax with code %ebx, in a frame
+ * that begins at %r12 of the area.
+ */
+PROGRAM(prog_forge,
+	"1: movl %eax, (%rdi)\n movl %ebx, 8(%rdi)\n movl %r12d, (%rsi)\n movl $2, (%rdx)\n"
+	"pause\n jmp 1b");
+
+/* Behind the ucontext is the siginfo. */
+#define UCONTEXT_SIZE 304
+
+/* Where the first thread's area is: 0 if nowhere. */
+static uint64_t find_area(struct bench *b)
+{
+	const uint64_t bases[] = { SYSMSG_BASE, SYSMSG_BASE_2 };
+	uint64_t area, found = 0;
+	char path[64], byte;
+	unsigned int i;
+	int mem;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", bench_stub(b));
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	for (i = 0; i < sizeof(bases) / sizeof(bases[0]) && !found; i++) {
+		area = bases[i] + SYSMSG_THREADS;
+		if (pread(mem, &byte, 1, area + SYSMSG_SHARED) == 1)
+			found = area;
+	}
+	close(mem);
+	return found;
+}
+
+static int forge(struct bench *b, uint64_t area, int signo, int code)
+{
+	const uint64_t tc = area + SYSMSG_SHARED;
+
+	BENCH_LOAD(b, prog_forge);
+	b->regs->rax = signo;
+	b->regs->rbx = code;
+	b->regs->r12 = SYSMSG_ALTSTACK;
+	b->regs->rdi = area + SYSMSG_ALTSTACK + UCONTEXT_SIZE;
+	b->regs->rsi = tc + offsetof(struct sysmsg_thread_context, frame);
+	b->regs->rdx = tc + offsetof(struct sysmsg_thread_context, state);
+	return bench_run(b);
+}
+
+static void expect_no_belief(struct __test_metadata *_metadata, struct bench *b, int fd, int signo,
+			     int code)
+{
+	uint64_t area;
+
+	BENCH_LOAD(b, prog_syscall);
+	try(b, fd, 39);
+	EXPECT_SYSCALL(b, 39);
+	area = find_area(b);
+	ASSERT_NE(0, area);
+	EXPECT_EQ(-ECHILD, forge(b, area, signo, code));
+}
+
+TEST_F(escape, a_forged_number_is_no_fault)
+{
+	if (!strcmp(variant->platform, "systrap"))
+		expect_no_belief(_metadata, &self->b, self->pipe[1], 1000, 1);
+}
+
+TEST_F(escape, a_forged_signal_is_no_fault)
+{
+	if (!strcmp(variant->platform, "systrap"))
+		expect_no_belief(_metadata, &self->b, self->pipe[1], SIGSEGV, 0);
 }

@@ -5,6 +5,8 @@
 #ifndef _SANDTRAP_PLATFORM_INTERNAL_H
 #define _SANDTRAP_PLATFORM_INTERNAL_H
 
+#include <errno.h>
+
 #include <sandtrap/platform.h>
 
 #define PLATFORM_PAGE_SIZE 4096ull
@@ -39,6 +41,18 @@ int platform_find_vdso(struct platform_vdso *vdso);
  * Return: the address, page aligned.
  */
 uint64_t platform_min_user_address(void);
+
+/**
+ * platform_op_error() - what a switch returns for a memory operation that failed
+ * @err: 0 or -errno of the operation
+ *
+ * Return: @err, but -EFAULT for -EINVAL, which would say that the registers are bad:
+ * then the program may go on.
+ */
+static inline int platform_op_error(int err)
+{
+	return err == -EINVAL ? -EFAULT : err;
+}
 
 /**
  * platform_register_for_barrier() - have the calling process take part in

@@ -436,7 +436,7 @@ int ptrace_switch_to(struct platform_context *c, struct platform_address_space *
 	if (atomic_load_explicit(&as->nr_ops, memory_order_relaxed)) {
 		err = ptrace_flush(base, c);
 		if (err)
-			return err;
+			return platform_op_error(err);
 	}
 	ptrace_pair_switch(ctx);
 	err = load_state(ctx);

@@ -376,14 +376,14 @@ static __attribute__((noinline)) int run_queue(struct sandtrap_context *ctx,
 
 	nr_ops = sandtrap_space_take(ctx->as, ctx, ops);
 	if (nr_ops < 0)
-		return nr_ops;
+		return platform_op_error(nr_ops);
 	if (!nr_ops && to_sandtrap(ctx->base.platform)->direct)
 		return run_direct(ctx);
 	if (!nr_ops)
 		return spinning ? run_spinning(ctx) : run_blocking(ctx);
 	err = run_with_ops(ctx, ops, nr_ops);
 	sandtrap_space_taken(ctx->as, ctx, ops, nr_ops);
-	return err;
+	return platform_op_error(err);
 }
 
 static int run(struct sandtrap_context *ctx)

@@ -547,7 +547,7 @@ static int run(struct systrap_context *ctx, struct systrap_thread *t, struct pla
 	int err = 0;
 
 	if (atomic_load_explicit(&s->nr_ops, memory_order_relaxed))
-		err = systrap_flush_beside(ctx, t);
+		err = platform_op_error(systrap_flush_beside(ctx, t));
 	if (!err)
 		err = load_state(ctx, t);
 	if (err)

@@ -530,9 +530,9 @@ void platform_get_stats(struct platform *p, struct platform_stats *out);
  *
  * Return: 0 with @ev filled. Otherwise -errno: the program cannot go on, and
  * the caller kills the task: -ECHILD: its stub died (killed from outside, out
- * of memory); -EINVAL: rip, fs_base or gs_base not a user address; -EFAULT or
- * -ENOMEM: a memory operation queued for this switch failed; -EBUSY: the thread
- * that switched it before still holds some of its state.
+ * of memory); -EINVAL: rip, fs_base, gs_base or xstate is bad, and nothing else:
+ * the caller may change them instead; -EBUSY: the thread that switched it before
+ * holds some of its state; others: a memory operation queued for this failed.
  */
 static inline int context_switch(struct platform_context *ctx,
 				 struct platform_address_space *as, int cpu,

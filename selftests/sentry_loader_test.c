@@ -61,12 +61,18 @@ static void null_as_release(struct platform_address_space *as)
 	free(as);
 }
 
+static int null_pull_full_state(struct platform_context *ctx)
+{
+	return 0;
+}
+
 static void null_full_state_changed(struct platform_context *ctx)
 {
 }
 
 static const struct platform_ops null_ops = {
 	.new_address_space = null_new_as,
+	.pull_full_state = null_pull_full_state,
 	.full_state_changed = null_full_state_changed,
 	.map_file = null_map,
 	.unmap = null_unmap,

@@ -559,9 +559,9 @@ static inline int context_pull_full_state(struct platform_context *ctx)
  * context_full_state_changed() - the sentry rewrote the state
  * @ctx: context
  *
- * All of ctx->state is loaded at the next switch: call
- * context_pull_full_state() before changing only some of it. An xstate that
- * XRSTOR would refuse makes the next switch return -EINVAL.
+ * All of ctx->state is loaded at the next switch. Call context_pull_full_state()
+ * before changing any of it: else the old state may be fetched later. An xstate
+ * that XRSTOR would refuse makes the next switch return -EINVAL.
  */
 static inline void context_full_state_changed(struct platform_context *ctx)
 {

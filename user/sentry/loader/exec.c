@@ -179,6 +179,8 @@ static void reset_registers(struct task *t, uint64_t entry, uint64_t sp)
 	const uint16_t fcw = 0x37f;
 	const uint32_t mxcsr = 0x1f80;
 
+	/* Whatever is fetched later would be in the way. The old stub may be gone. */
+	context_pull_full_state(t->ctx);
 	memset(s->regs, 0, sizeof(*s->regs));
 	s->regs->rip = entry;
 	s->regs->rsp = sp;

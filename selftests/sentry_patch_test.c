@@ -27,11 +27,13 @@
 #define FN_DIRECT 0x10 /* mov $39, %eax; syscall; ret */
 #define FN_TWO 0x20 /* a long anchor, a system call, and another one */
 #define FN_NEVER 0x40 /* push $39; pop %rax; syscall */
+#define FN_ACROSS (PAGE_SIZE - 8) /* as FN_TWO: its anchor ends with the page */
 
 #define DIRECT_IP (FN_DIRECT + 5)
 #define TWO_FIRST_IP (FN_TWO + 10)
 #define TWO_SECOND_IP (FN_TWO + 17)
 #define NEVER_IP (FN_NEVER + 3)
+#define ACROSS_IP (FN_ACROSS + 10)
 
 static const uint8_t direct[] = { 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3 };
 static const uint8_t two[] = {
@@ -50,6 +52,8 @@ static void fill_code(uint8_t *code)
 		memcpy(code + FN_DIRECT, direct, sizeof(direct));
 		memcpy(code + FN_TWO, two, sizeof(two));
 		memcpy(code + FN_NEVER, never, sizeof(never));
+		memcpy(code, two + 8, sizeof(two) - 8);
+		memcpy(code + FN_ACROSS, two, 8);
 	}
 }
 
@@ -246,6 +250,32 @@ TEST_F(patch, writable_code_is_the_original)
 	ASSERT_EQ(0, call(self->t, SYS_mprotect, CODE, PAGE_SIZE, PROT_READ | PROT_EXEC, 0, 0));
 	PATCH(self->t, CODE + DIRECT_IP);
 	EXPECT_ORIGINAL(self->t, CODE + FN_DIRECT);
+}
+
+/* Its slot has a copy of instructions in the next page. */
+TEST_F(patch, code_in_two_pages_is_the_original_if_the_second_changes)
+{
+	const uint64_t first = CODE, second = CODE + 4 * PAGE_SIZE;
+
+	PATCH(self->t, first + ACROSS_IP);
+	EXPECT_PATCHED(self->t, first + FN_ACROSS);
+	ASSERT_EQ(0, call(self->t, SYS_mprotect, first + PAGE_SIZE, PAGE_SIZE,
+			  PROT_READ | PROT_WRITE, 0, 0));
+	EXPECT_ORIGINAL(self->t, first + FN_ACROSS);
+	PATCH(self->t, second + ACROSS_IP);
+	PATCH(self->t, second + DIRECT_IP);
+	EXPECT_PATCHED(self->t, second + FN_ACROSS);
+	ASSERT_EQ(0, call(self->t, SYS_munmap, second + PAGE_SIZE, PAGE_SIZE, 0, 0, 0));
+	EXPECT_ORIGINAL(self->t, second + FN_ACROSS);
+	EXPECT_PATCHED(self->t, second + FN_DIRECT);
+}
+
+TEST_F(patch, code_out_of_reach_can_become_writable)
+{
+	PATCH(self->t, CODE + DIRECT_IP);
+	ASSERT_EQ(0, call(self->t, SYS_mprotect, CODE, PAGE_SIZE, PROT_NONE, 0, 0));
+	ASSERT_EQ(0, call(self->t, SYS_mprotect, CODE, PAGE_SIZE, PROT_READ | PROT_WRITE, 0, 0));
+	EXPECT_TRUE(seen_as_original(self->t, CODE + FN_DIRECT, direct, sizeof(direct)));
 }
 
 TEST_F(patch, moved_code_is_the_original)

@@ -82,13 +82,18 @@ static uint64_t patch_end(const struct patch *p)
 	return p->plan.site + p->plan.syscall_off + SYSCALL_SIZE;
 }
 
+/* The first that may not end before @addr. */
+static unsigned int first_site_reaching(const struct mm_patches *ps, uint64_t addr)
+{
+	return first_site(ps, addr - MIN(addr, USERTRAP_RUN_MAX + SYSCALL_SIZE));
+}
+
 /* Is anything of [start, end) part of a rewritten system call? */
 static bool overlaps_patch(const struct mm_patches *ps, uint64_t start, uint64_t end)
 {
-	const uint64_t reach = USERTRAP_RUN_MAX + SYSCALL_SIZE;
 	unsigned int i;
 
-	for (i = first_site(ps, start - MIN(start, reach)); i < ps->nr_sites; i++) {
+	for (i = first_site_reaching(ps, start); i < ps->nr_sites; i++) {
 		if (ps->sites[i].plan.site >= end)
 			break;
 		if (ps->sites[i].active && patch_end(&ps->sites[i]) > start)
@@ -465,10 +470,14 @@ static void clear_seen(struct mm *mm)
 
 static int restore_site(struct mm *mm, struct task *t, struct patch *p)
 {
+	int err;
+
 	if (!p->active)
 		return 0;
-	p->active = false;
-	return rewrite_page(mm, t, p->plan.site, p->plan.code, USERTRAP_JUMP_SIZE);
+	err = rewrite_page(mm, t, p->plan.site, p->plan.code, USERTRAP_JUMP_SIZE);
+	if (!err)
+		p->active = false;
+	return err;
 }
 
 int patch_restore(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
@@ -479,10 +488,12 @@ int patch_restore(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 
 	if (likely(!ps))
 		return 0;
-	/* A jump is in one page, and so is either within the range or not. */
-	for (i = first_site(ps, start); !err && i < ps->nr_sites; i++) {
+	/* A jump is in one page, but what the slot has a copy of may go on in the next. */
+	for (i = first_site_reaching(ps, start); !err && i < ps->nr_sites; i++) {
 		if (ps->sites[i].plan.site >= end)
 			break;
+		if (patch_end(&ps->sites[i]) <= start)
+			continue;
 		err = restore_site(mm, t, &ps->sites[i]);
 		clear_seen(mm);
 	}
@@ -512,10 +523,12 @@ int patch_forget(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 {
 	struct mm_patches *ps = mm->patches;
 	unsigned int i;
-	int err = 0;
+	int err;
 
 	if (likely(!ps))
 		return 0;
+	/* What begins before stays. */
+	err = patch_restore(mm, t, start, start);
 	for (i = first_site(ps, start); i < ps->nr_sites && ps->sites[i].plan.site < end; i++) {
 		ps->sites[i].active = false;
 		clear_seen(mm);

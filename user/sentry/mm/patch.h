@@ -23,7 +23,8 @@
  * The copy belongs to the program's private memory: neither the file nor any other
  * mapping of it is changed. Shared mappings and those that the program may write are
  * not patched. When a mapping becomes writable, or is moved, the original bytes are
- * put back before; when it goes, its patches are forgotten. fork() copies all of it.
+ * put back before; when it goes, its patches are forgotten, and what reached into it
+ * from the page before is put back. fork() copies all of it.
  *
  * What a program can notice: five bytes of code that differ when it reads them
  * (checksums of its own text), a mapping called [usertrap] in /proc/self/maps, and
@@ -91,6 +92,8 @@ void patch_source_init(struct patch_source *s, struct mm *mm, struct task *t, st
  * @t: calling task, which runs in it
  * @start: first address
  * @end: first address behind
+ *
+ * Also that which begins before @start and ends behind it.
  *
  * Return: 0 or -ENOMEM, -errno.
  */

@@ -411,8 +411,10 @@ int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
 		return err;
 	copy = memory_file_ptr(mf, off);
 	p = pma_at(mm, page);
-	/* Behind the end of a file there are zeroes. */
-	if (mm_copy(mm, t, page, copy, PAGE_SIZE, false) < need) {
+	/* Own pages may be out of the program's reach. Behind the end of a file there are zeroes. */
+	if (!p->file) {
+		memory_file_copy(mf, off, p->off, PAGE_SIZE);
+	} else if (mm_copy(mm, t, page, copy, PAGE_SIZE, false) < need) {
 		memory_file_unref(mf, off, PAGE_SIZE);
 		return -EFAULT;
 	}

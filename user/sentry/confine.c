@@ -6,9 +6,10 @@
  * every thread of it gets a seccomp filter: the host system calls below, those
  * that the platform says it makes, and no others. So a sentry that has been
  * taken over can make no program run (execve), no code appear (no executable
- * mapping), no connection (no sockets), trace and signal no process but its own
- * stubs, and type no characters into its terminal (TIOCSTI). What is refused
- * fails with EPERM.
+ * mapping), no connection (no sockets), type no characters into its terminal
+ * (TIOCSTI), and trace and signal no process but its own stubs; on systrap it can
+ * kill and continue any that its user may, on ptrace trace and kill them. What is
+ * refused fails with EPERM.
  *
  * The stub processes are not affected: they descend from a template that was
  * forked before, and have filters of their own.

@@ -6,6 +6,7 @@
 #define _SANDTRAP_PLATFORM_INTERNAL_H
 
 #include <errno.h>
+#include <signal.h>
 
 #include <sandtrap/platform.h>
 
@@ -52,6 +53,26 @@ uint64_t platform_min_user_address(void);
 static inline int platform_op_error(int err)
 {
 	return err == -EINVAL ? -EFAULT : err;
+}
+
+/**
+ * platform_is_fault() - is it the signal of a fault or trap of the CPU?
+ * @info: a signal
+ *
+ * Return: whether it is; nobody but the kernel can send a positive code.
+ */
+static inline bool platform_is_fault(const siginfo_t *info)
+{
+	switch (info->si_signo) {
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGILL:
+	case SIGTRAP:
+		return info->si_code > 0;
+	default:
+		return false;
+	}
 }
 
 /**

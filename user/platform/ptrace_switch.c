@@ -296,20 +296,9 @@ static bool is_page_fault(const siginfo_t *info)
 	       info->si_code != SEGV_CPERR_CODE;
 }
 
-/* Faults come from the kernel; nobody else can send a positive code. */
 static bool is_fault(const siginfo_t *info)
 {
-	switch (info->si_signo) {
-	case SIGSEGV:
-	case SIGBUS:
-	case SIGFPE:
-	case SIGILL:
-	case SIGTRAP:
-	case SIGSYS:
-		return info->si_code > 0;
-	default:
-		return false;
-	}
+	return platform_is_fault(info) || (info->si_signo == SIGSYS && info->si_code > 0);
 }
 
 /*

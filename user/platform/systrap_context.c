@@ -412,28 +412,14 @@ static uint32_t access_of(uint64_t error_code)
 	return error_code & PF_WRITE ? PLATFORM_ACCESS_WRITE : PLATFORM_ACCESS_READ;
 }
 
-/* The stub's memory says so: only what it reports by itself is believed. */
-static bool is_fault(const siginfo_t *info)
-{
-	switch (info->si_signo) {
-	case SIGSEGV:
-	case SIGBUS:
-	case SIGFPE:
-	case SIGILL:
-	case SIGTRAP:
-		return info->si_code > 0;
-	default:
-		return false;
-	}
-}
-
 static int fault_event(struct systrap_context *ctx, struct systrap_thread *t,
 		       struct platform_event *ev)
 {
 	copy_siginfo(t, &ev->info);
 	if (ev->info.si_signo == SYSTRAP_INTERRUPT_SIGNAL)
 		return SWALLOW;
-	if (!is_fault(&ev->info)) {
+	/* The stub's memory says so: only what it reports by itself is believed. */
+	if (!platform_is_fault(&ev->info)) {
 		systrap_space_kill(t->space);
 		return -ECHILD;
 	}

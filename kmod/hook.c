@@ -75,10 +75,10 @@ static void notrace on_syscall(unsigned long ip, unsigned long parent_ip,
 
 /*
  * Some force a signal where nobody may wait for a sentry: for a hardware memory
- * error (SI_KERNEL: in an enclave) the kernel holds a mutex, a page and perhaps the
- * mmap lock; for a #VC that it
- * cannot handle interrupts are off; and for an INT3 that is no uprobe, where there are
- * some, it is (since 6.12) a reader for whom others wait.
+ * error the kernel holds a mutex, a page and perhaps the mmap lock, and for one in an
+ * enclave the mutex, with the code that #SS has, too; for a #VC that it cannot handle
+ * interrupts are off; and for an INT3 that is no uprobe, where there are some, it is
+ * (since 6.12) a reader for whom others wait.
  */
 static __always_inline bool may_wait(const struct kernel_siginfo *info)
 {
@@ -86,8 +86,9 @@ static __always_inline bool may_wait(const struct kernel_siginfo *info)
 		return false;
 	switch (info->si_signo) {
 	case SIGBUS:
-		return info->si_code != BUS_MCEERR_AR && info->si_code != BUS_MCEERR_AO &&
-		       info->si_code != SI_KERNEL;
+		if (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)
+			return false;
+		fallthrough;
 	case SIGTRAP:
 	case SIGILL:
 		return info->si_code != SI_KERNEL;

@@ -83,8 +83,8 @@
  *			until the program has been left; RELEASE and the last close() of
  *			the instance, for ever; NEW_CONTEXT, until the context is complete;
  *			the work that drops the mm of a space which has died
- *	may sleep	yes, but for that work; nobody waits for it, but for that work: the
- *			second comer gets EBUSY. RESUME and INTERRUPT do without
+ *	may sleep	yes; nobody waits for it: the second comer gets EBUSY. That work does
+ *			not sleep: who meets it spins. RESUME and INTERRUPT do without
  * sandtrap_space.batch
  *	protects	the order of batches; ->req
  *	taken by	whoever has a batch, in MEM or RUN; given back by who carried it out,

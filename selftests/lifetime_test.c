@@ -27,20 +27,9 @@
 #include "kselftest_harness.h"
 #include "sandtrap_util.h"
 
-#define SOON 10000
-
 BOX_FIXTURE(lifetime)
 
 BOX_PROGRAM(prog_loop, "1: pause\n jmp 1b");
-
-#define EXPECT_EVENT(event) \
-	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
-
-/* The event after @seq is the last. */
-#define EXPECT_DEAD(ctx, seq) do { \
-	EXPECT_EQ(0, box_wait(&self->b, ctx, seq, SOON)); \
-	EXPECT_EQ(SANDTRAP_EVENT_DEAD, (ctx)->page->event); \
-} while (0)
 
 static pid_t the_stub(struct box *b)
 {
@@ -60,7 +49,7 @@ TEST_F(lifetime, a_killed_stub_is_an_event)
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
 	ASSERT_EQ(0, kill(stub, SIGKILL));
-	ASSERT_TRUE(box_gone(stub, SOON));
+	ASSERT_TRUE(box_gone(stub, BOX_SOON));
 	EXPECT_DEAD(&self->b.ctx, 2);
 	EXPECT_EQ(-ESRCH, box_run(&self->b, &self->b.ctx));
 	EXPECT_EQ(-ESRCH, box_map(&self->b, self->b.as, BOX_FREE, 0, 1, PROT_READ));
@@ -98,7 +87,7 @@ TEST_F(lifetime, a_stub_that_dies_elsewhere_is_noticed)
 	n = n && stub[0] == before[0];
 	ASSERT_EQ(0, kill(stub[n], SIGSTOP));
 	snprintf(path, sizeof(path), "/proc/%d/stat", stub[n]);
-	for (i = 0; i < SOON && state != 'T'; i++) {
+	for (i = 0; i < BOX_SOON && state != 'T'; i++) {
 		f = fopen(path, "r");
 		ASSERT_NE(NULL, f);
 		ASSERT_EQ(1, fscanf(f, "%*d (%*[^)]) %c", &state));
@@ -107,7 +96,7 @@ TEST_F(lifetime, a_stub_that_dies_elsewhere_is_noticed)
 	}
 	ASSERT_EQ('T', state);
 	ASSERT_EQ(0, kill(stub[n], SIGKILL));
-	ASSERT_TRUE(box_gone(stub[n], SOON));
+	ASSERT_TRUE(box_gone(stub[n], BOX_SOON));
 	EXPECT_EQ(-ESRCH, box_map(&self->b, arg.out_fd, BOX_FREE, 0, 1, PROT_READ));
 	close(arg.out_stub_fd);
 	close(arg.out_fd);
@@ -261,7 +250,7 @@ TEST_F(lifetime, closing_the_address_space_kills_the_stub)
 	ASSERT_LT(1, stub);
 	close(self->b.as);
 	self->b.as = -1;
-	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	EXPECT_DEAD(&self->b.ctx, 2);
 }
 
@@ -278,7 +267,7 @@ TEST_F(lifetime, closing_the_instance_kills_the_stub)
 	self->b.ctx.page = NULL;
 	close(self->b.fd);
 	self->b.fd = -1;
-	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	/* What is left of it still answers. */
 	EXPECT_EQ(-ESRCH, box_map(&self->b, self->b.as, BOX_FREE, 0, 1, PROT_READ));
 }
@@ -292,7 +281,7 @@ TEST_F(lifetime, closing_the_template_kills_the_stub)
 	stub = the_stub(&self->b);
 	ASSERT_LT(1, stub);
 	stub_template_stop(&self->b.stubs);
-	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	EXPECT_DEAD(&self->b.ctx, 2);
 }
 
@@ -369,7 +358,7 @@ TEST_F(lifetime, a_killed_sentry_takes_its_stubs_along)
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(SIGKILL, WTERMSIG(status));
-		EXPECT_TRUE(box_gone(stub, SOON));
+		EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	}
 }
 
@@ -416,7 +405,7 @@ TEST_F(lifetime, a_sentry_that_becomes_another_program_ends_its_stubs)
 	close(ends[1]);
 	ASSERT_EQ(sizeof(stub), read(ends[0], &stub, sizeof(stub)));
 	ASSERT_LT(1, stub);
-	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -474,7 +463,7 @@ TEST_F(lifetime, an_instance_in_flight_does_not_keep_stubs_alive)
 	ASSERT_LT(1, stub);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_TRUE(box_gone(stub, SOON));
+	EXPECT_TRUE(box_gone(stub, BOX_SOON));
 	close(socks[0]);
 	close(socks[1]);
 }
@@ -572,7 +561,7 @@ TEST_F(lifetime, stubs_can_be_frozen)
 		if (i >= 10)
 			ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT,
 						 self->b.ctx.id, 0, 0));
-		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, SOON));
+		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, BOX_SOON));
 		ASSERT_EQ(i < 10 ? SANDTRAP_EVENT_SYSCALL : SANDTRAP_EVENT_INTERRUPT,
 			  self->b.ctx.page->event);
 		EXPECT_EQ(i < 10 ? i : ~0ull, r->orig_rax);
@@ -605,7 +594,7 @@ TEST_F(lifetime, affinity_set_from_outside_stays)
 	for (i = 0; i < 50; i++) {
 		seq = self->b.ctx.page->event_seq;
 		ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, seq));
-		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, SOON));
+		ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, seq, BOX_SOON));
 		ASSERT_EQ(0, sched_getaffinity(tid, sizeof(seen), &seen));
 		ASSERT_TRUE(CPU_EQUAL(&want, &seen));
 	}
@@ -628,7 +617,7 @@ TEST_F(lifetime, the_module_stays_while_it_is_used)
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, self->b.ctx.id, 0, 1));
 	EXPECT_EQ(-EAGAIN, unload());
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_INTERRUPT, self->b.ctx.id, 0, 0));
-	ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, 1, SOON));
+	ASSERT_EQ(0, box_wait(&self->b, &self->b.ctx, 1, BOX_SOON));
 	EXPECT_EQ(-EAGAIN, unload());
 }
 
@@ -650,7 +639,7 @@ TEST_F(lifetime, no_reference_is_left)
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
-	for (end = 0; end < SOON && box_module_refs() != before; end++)
+	for (end = 0; end < BOX_SOON && box_module_refs() != before; end++)
 		usleep(1000);
 	EXPECT_EQ(before, box_module_refs());
 }

@@ -29,9 +29,6 @@ BOX_FIXTURE(mm)
 BOX_PROGRAM(prog_read, "1: movq (%rbx), %rcx\n syscall\n jmp 1b");
 BOX_PROGRAM(prog_write, "1: movq %rdx, (%rbx)\n syscall\n jmp 1b");
 
-#define EXPECT_EVENT(event) \
-	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
-
 static uint64_t *word(struct box *b, unsigned int page)
 {
 	return (uint64_t *)(b->file + page * BOX_PAGE);

@@ -36,6 +36,9 @@
 #define BOX_SPARE_PAGE 12
 #define BOX_FREE 0x40000000ull
 
+/* In milliseconds: what takes longer does not come. */
+#define BOX_SOON 10000
+
 struct box_context {
 	uint32_t id;
 	uint64_t offset;
@@ -199,6 +202,12 @@ extern const unsigned char box_count[], box_count_end[];
 /* In a test: run the program until its next event, which is to be this one. */
 #define EXPECT_EVENT(event) \
 	ASSERT_EQ(SANDTRAP_EVENT_##event, box_run(&self->b, &self->b.ctx))
+
+/* The event after @seq is the last. */
+#define EXPECT_DEAD(ctx, seq) do { \
+	EXPECT_EQ(0, box_wait(&self->b, ctx, seq, BOX_SOON)); \
+	EXPECT_EQ(SANDTRAP_EVENT_DEAD, (ctx)->page->event); \
+} while (0)
 
 static inline const struct sandtrap_fault *fault(struct box *b)
 {

@@ -28,8 +28,6 @@
 
 BOX_FIXTURE(stub)
 
-#define SOON 10000
-
 /* Programs that are part of this one. */
 void spin_forever(void);
 asm(".text\n"
@@ -137,7 +135,7 @@ TEST_F(stub, a_server_that_executes_a_program_is_one_no_longer)
 	close(stub_fd);
 	/* It is to make a thread for this one. */
 	ASSERT_EQ(0, box_new_context(&self->b, as, 0, &ctx));
-	EXPECT_TRUE(box_gone(pid, SOON));
+	EXPECT_TRUE(box_gone(pid, BOX_SOON));
 	kill(pid, SIGKILL);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(SIGKILL, status);
@@ -232,7 +230,7 @@ static void serve_one_and_leave(int stub_fd, int to_go)
 /* The first thread is a zombie at once: only the process as a whole can be waited for. */
 static bool process_ends(pid_t pid)
 {
-	uint64_t end = box_now_ns() + SOON * 1000000ull;
+	uint64_t end = box_now_ns() + BOX_SOON * 1000000ull;
 
 	while (waitpid(pid, NULL, WNOHANG) != pid) {
 		if (box_now_ns() > end)
@@ -262,7 +260,7 @@ TEST_F(stub, threads_do_not_outlive_their_server)
 	ASSERT_EQ(0, box_command(&self->b, SANDTRAP_RESUME, ctx.id, 0, 2));
 	ASSERT_EQ(1, write(go[1], "", 1));
 	EXPECT_TRUE(process_ends(pid));
-	EXPECT_EQ(0, box_wait(&self->b, &ctx, 2, SOON));
+	EXPECT_EQ(0, box_wait(&self->b, &ctx, 2, BOX_SOON));
 	EXPECT_EQ(SANDTRAP_EVENT_DEAD, ctx.page->event);
 	EXPECT_EQ(-ESRCH, box_map(&self->b, as, BOX_FREE, 0, 1, PROT_READ));
 	close(as);

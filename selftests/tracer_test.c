@@ -18,19 +18,12 @@
 #include "kselftest_harness.h"
 #include "sandtrap_util.h"
 
-#define SOON 10000
-
 #define GET_DISPATCH 0x4211 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG */
 #define SET_DISPATCH 0x4210
 
 BOX_FIXTURE(tracer)
 
 BOX_PROGRAM(prog_loop, "1: pause\n jmp 1b");
-
-#define EXPECT_DEAD(ctx, seq) do { \
-	EXPECT_EQ(0, box_wait(&self->b, ctx, seq, SOON)); \
-	EXPECT_EQ(SANDTRAP_EVENT_DEAD, (ctx)->page->event); \
-} while (0)
 
 /* A tracer with the right to it can stop a thread, but not take it away. */
 TEST_F(tracer, cannot_detach_a_thread)

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "stub/sysmsg.h"
+#include "platform/systrap.h"
 #include "suite.h"
 
 /* Calls in both tables: write; i386's 1 is exit, and its 39 is mkdir. */
@@ -398,11 +398,8 @@ TEST_F(escape, stub_cannot_be_written)
  * that begins at %r12 of the area.
  */
 PROGRAM(prog_forge,
-	"1: movl %eax, (%rdi)\n movl %ebx, 8(%rdi)\n movl %r12d, (%rsi)\n movl $2, (%rdx)\n"
-	"pause\n jmp 1b");
-
-/* Behind the ucontext is the siginfo. */
-#define UCONTEXT_SIZE 304
+	"1: movl %eax, (%rdi)\n movl %ebx, 8(%rdi)\n movl %r12d, (%rsi)\n"
+	"movl %r13d, (%rdx)\n pause\n jmp 1b");
 
 /* Where the first thread's area is: 0 if nowhere. */
 static uint64_t find_area(struct bench *b)
@@ -432,7 +429,8 @@ static int forge(struct bench *b, uint64_t area, int signo, int code)
 	b->regs->rax = signo;
 	b->regs->rbx = code;
 	b->regs->r12 = SYSMSG_ALTSTACK;
-	b->regs->rdi = area + SYSMSG_ALTSTACK + UCONTEXT_SIZE;
+	b->regs->r13 = SYSMSG_CONTEXT_FAULT;
+	b->regs->rdi = area + SYSMSG_ALTSTACK + SYSTRAP_UC_SIZE;
 	b->regs->rsi = tc + offsetof(struct sysmsg_thread_context, frame);
 	b->regs->rdx = tc + offsetof(struct sysmsg_thread_context, state);
 	return bench_run(b);

@@ -111,7 +111,7 @@ FIXTURE_SETUP(rewrite)
 		  write(self->file->host_fd, self->code, sizeof(self->code)));
 	self->t = new_task(self->kernel);
 	ASSERT_EQ(0, mm_create(self->kernel, &self->t->mm));
-	mm_add_task(self->t->mm);
+	mm_add_task(self->t->mm, self->t);
 }
 
 FIXTURE_TEARDOWN(rewrite)
@@ -294,7 +294,7 @@ TEST_F(rewrite, fork_gives_each_its_own)
 	map_code(self->t, self->file, RX, MAP_PRIVATE);
 	self->child = new_task(self->kernel);
 	ASSERT_EQ(0, mm_fork(self->t, &self->child->mm));
-	mm_add_task(self->child->mm);
+	mm_add_task(self->child->mm, self->child);
 	ASSERT_EQ(0, mm_handle_fault(self->child, CODE, PLATFORM_ACCESS_EXECUTE));
 	EXPECT_REWRITTEN(self->child, CODE + PLAIN_SITE);
 	ASSERT_EQ(0, protect(self->child, CODE, PAGE_SIZE, RW));

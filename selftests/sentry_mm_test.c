@@ -238,7 +238,7 @@ FIXTURE_SETUP(mm)
 	self->procs[0].t = new_task(self);
 	self->procs[0].alive = true;
 	ASSERT_EQ(0, mm_create(self->kernel, &self->procs[0].t->mm));
-	mm_add_task(self->procs[0].t->mm);
+	mm_add_task(self->procs[0].t->mm, self->procs[0].t);
 }
 
 static void end_proc(struct proc *p)
@@ -440,7 +440,7 @@ static void do_fork(struct __test_metadata *_metadata, FIXTURE_DATA(mm) *self,
 		end_proc(child);
 	child->t = new_task(self);
 	ASSERT_EQ(0, mm_fork(p->t, &child->t->mm));
-	mm_add_task(child->t->mm);
+	mm_add_task(child->t->mm, child->t);
 	memcpy(child->pages, p->pages, sizeof(p->pages));
 	child->alive = true;
 }
@@ -521,7 +521,7 @@ TEST_F(mm, pinned_memory_survives_unmapping)
 	uint64_t off;
 
 	syscall_table_init();
-	mm_add_task(p->t->mm); /* a second task, which could unmap */
+	mm_add_task(p->t->mm, p->t); /* a second task, which could unmap */
 	ASSERT_EQ((int64_t)BASE, mm_map_file(p->t, BASE, 4 * PAGE_SIZE,
 					     PROT_READ | PROT_WRITE,
 					     MAP_FIXED | MAP_PRIVATE, NULL,

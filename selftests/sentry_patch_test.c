@@ -86,7 +86,7 @@ FIXTURE_SETUP(patch)
 		  write(self->file->host_fd, self->code, sizeof(self->code)));
 	self->t = new_task(self->kernel);
 	ASSERT_EQ(0, mm_create(self->kernel, &self->t->mm));
-	mm_add_task(self->t->mm);
+	mm_add_task(self->t->mm, self->t);
 	ASSERT_EQ((int64_t)CODE, map_at(self->t, CODE, sizeof(self->code), PROT_READ | PROT_EXEC,
 					MAP_PRIVATE, self->file));
 }
@@ -326,7 +326,7 @@ TEST_F(patch, fork_gives_each_its_own)
 	PATCH(self->t, CODE + DIRECT_IP);
 	self->child = new_task(self->kernel);
 	ASSERT_EQ(0, mm_fork(self->t, &self->child->mm));
-	mm_add_task(self->child->mm);
+	mm_add_task(self->child->mm, self->child);
 	ASSERT_EQ(0, mm_handle_fault(self->child, CODE, PLATFORM_ACCESS_EXECUTE));
 	EXPECT_EQ(slot_of(self->t, CODE + FN_DIRECT), slot_of(self->child, CODE + FN_DIRECT));
 	/* Both use the next slot, for different sites. */
@@ -356,7 +356,7 @@ TEST_F(patch, fork_may_leave_out_slots)
 	ASSERT_EQ(0, call(self->t, SYS_madvise, page, PAGE_SIZE, MADV_DONTFORK, 0, 0));
 	self->child = new_task(self->kernel);
 	ASSERT_EQ(0, mm_fork(self->t, &self->child->mm));
-	mm_add_task(self->child->mm);
+	mm_add_task(self->child->mm, self->child);
 	ASSERT_EQ(0, mm_handle_fault(self->child, CODE, PLATFORM_ACCESS_EXECUTE));
 	EXPECT_ORIGINAL(self->child, CODE + FN_DIRECT);
 	EXPECT_PATCHED(self->t, CODE + FN_DIRECT);

@@ -69,8 +69,11 @@ struct platform_address_space *mm_address_space(struct mm *mm);
 int64_t mm_map_file(struct task *t, uint64_t addr, uint64_t len, int prot,
 		    int flags, struct file *file, uint64_t off);
 
-/* Number of tasks running in it: mm_get() is for references of any kind. */
-void mm_add_task(struct mm *mm);
+/*
+ * Number of tasks running in it: mm_get() is for references of any kind. @t is the
+ * calling task, whose process is killed if what it had deferred fails now.
+ */
+void mm_add_task(struct mm *mm, struct task *t);
 void mm_remove_task(struct mm *mm);
 /* Does more than one task run in it? */
 bool mm_is_shared(struct mm *mm);

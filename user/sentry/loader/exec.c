@@ -208,7 +208,7 @@ static void install(struct exec *x, struct mm *mm, uint64_t entry, uint64_t sp)
 	struct mm *old = t->mm;
 	struct file *old_exe;
 
-	mm_add_task(mm);
+	mm_add_task(mm, t);
 	pthread_mutex_lock(&t->kernel->tasks_lock);
 	t->mm = mm;
 	set_comm(t, x->path);

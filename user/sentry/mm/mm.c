@@ -145,12 +145,12 @@ int mm_sync_pages(struct mm *mm, struct task *t)
 						       mm_sync(mm, t);
 }
 
-void mm_add_task(struct mm *mm)
+void mm_add_task(struct mm *mm, struct task *t)
 {
-	/* Called by the only task so far: what it deferred becomes due. */
+	/* What the only task so far has deferred becomes due. */
 	pthread_mutex_lock(&mm->lock);
 	if (atomic_fetch_add(&mm->nr_tasks, 1) && mm->unflushed) {
-		address_space_flush(mm->as, mm->unflushed);
+		mm_broken(t, address_space_flush(mm->as, mm->unflushed));
 		mm->unflushed = NULL;
 	}
 	pthread_mutex_unlock(&mm->lock);

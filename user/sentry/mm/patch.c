@@ -483,6 +483,7 @@ static int restore_site(struct mm *mm, struct task *t, struct patch *p)
 int patch_restore(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 {
 	struct mm_patches *ps = mm->patches;
+	bool found = false;
 	unsigned int i;
 	int err = 0;
 
@@ -495,8 +496,10 @@ int patch_restore(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 		if (patch_end(&ps->sites[i]) <= start)
 			continue;
 		err = restore_site(mm, t, &ps->sites[i]);
-		clear_seen(mm);
+		found = true;
 	}
+	if (found)
+		clear_seen(mm);
 	return err;
 }
 
@@ -522,6 +525,7 @@ static int drop_area(struct mm *mm, struct task *t, struct area *a)
 int patch_forget(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 {
 	struct mm_patches *ps = mm->patches;
+	bool found = false;
 	unsigned int i;
 	int err;
 
@@ -531,8 +535,10 @@ int patch_forget(struct mm *mm, struct task *t, uint64_t start, uint64_t end)
 	err = patch_restore(mm, t, start, start);
 	for (i = first_site(ps, start); i < ps->nr_sites && ps->sites[i].plan.site < end; i++) {
 		ps->sites[i].active = false;
-		clear_seen(mm);
+		found = true;
 	}
+	if (found)
+		clear_seen(mm);
 	for (i = ps->nr_areas; !err && i--;)
 		if (ps->areas[i].addr >= start && ps->areas[i].addr < end)
 			err = drop_area(mm, t, &ps->areas[i]);

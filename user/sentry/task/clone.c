@@ -93,7 +93,7 @@ static int copy_mm(struct task *child, struct task *t, uint64_t flags)
 		if (err)
 			return err;
 	}
-	mm_add_task(mm);
+	mm_add_task(mm, t);
 	child->mm = mm;
 	return 0;
 }

@@ -446,6 +446,16 @@ static inline void sandtrap_wake_handoff(struct task_struct *task)
 	default_wake_function(&entry, TASK_NORMAL, SANDTRAP_WF_HANDOFF, NULL);
 }
 
+/* set_notify_signal(), whose wake_up_state() no module may call. */
+static inline void sandtrap_notify_signal(struct task_struct *task)
+{
+	struct wait_queue_entry entry = { .private = task };
+
+	if (!test_and_set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL) &&
+	    !default_wake_function(&entry, TASK_INTERRUPTIBLE, 0, NULL))
+		kick_process(task);
+}
+
 /*
  * Before 6.6 a task that calls schedule() without sleeping makes way for another
  * that has had less of the CPU. Since then it is chosen again until it has used up

@@ -51,8 +51,7 @@ static void kick(struct sandtrap_context *ctx, struct task_struct *runner)
 {
 	if (test_and_set_bit(0, &ctx->direct.kicked)) {
 		/* By a former runner perhaps, who may be long in doing that work. */
-		set_tsk_thread_flag(runner, TIF_NOTIFY_SIGNAL);
-		kick_process(runner);
+		sandtrap_notify_signal(runner);
 	} else if (!queue_kick(ctx, runner)) {
 		clear_bit(0, &ctx->direct.kicked);
 	}

@@ -356,6 +356,7 @@ struct sandtrap_thread {
 	bool sleeping; /* a wake-up is needed; see thread_sleep() */
 	bool unbind; /* let go of the context; written under space->lock */
 	bool has_fault; /* ->fault is to be reported on the way to user mode */
+	bool fault_work_queued;
 	struct sandtrap_fault fault;
 	u32 save; /* SANDTRAP_STATE_* to save with the next event */
 	u32 state;
@@ -370,6 +371,7 @@ struct sandtrap_thread {
 	unsigned int filters; /* seccomp filters when it attached */
 	struct callback_head work; /* interrupt; held by ->ref while queued */
 	unsigned long work_queued;
+	struct callback_head fault_work; /* held by ->ref while queued */
 	struct sandtrap_context *next; /* protected by space->lock, as is */
 	struct list_head idle;
 };
@@ -540,6 +542,8 @@ void sandtrap_thread_kill(struct sandtrap_thread *thr,
 			  enum sandtrap_kill_reason why);
 bool sandtrap_thread_rebind(struct sandtrap_thread *thr);
 void sandtrap_thread_work(struct callback_head *work);
+void sandtrap_thread_fault(struct sandtrap_thread *thr);
+void sandtrap_thread_fault_work(struct callback_head *work);
 
 /* trap.c */
 void sandtrap_publish(struct sandtrap_context *ctx, u32 event, u32 flags);

@@ -105,6 +105,7 @@ long sandtrap_attach(struct sandtrap_space *space, unsigned long token)
 	kref_init(&thr->ref);
 	INIT_LIST_HEAD(&thr->idle);
 	init_task_work(&thr->work, sandtrap_thread_work);
+	init_task_work(&thr->fault_work, sandtrap_thread_fault_work);
 	thr->task = get_task_struct(current);
 	kref_get(&space->ref);
 	thr->space = space;
@@ -223,6 +224,33 @@ void sandtrap_thread_work(struct callback_head *work)
 	thread_put(thr);
 }
 
+/*
+ * By the thread itself, which reports ->fault before it runs user code. Work of its own:
+ * who has set ->work_queued may not have queued that one yet.
+ */
+void sandtrap_thread_fault(struct sandtrap_thread *thr)
+{
+	thr->has_fault = true;
+	if (thr->fault_work_queued)
+		return;
+	kref_get(&thr->ref);
+	if (task_work_add(current, &thr->fault_work, TWA_SIGNAL))
+		thread_put(thr);
+	else
+		thr->fault_work_queued = true;
+}
+
+void sandtrap_thread_fault_work(struct callback_head *work)
+{
+	struct sandtrap_thread *thr =
+		container_of(work, struct sandtrap_thread, fault_work);
+
+	thr->fault_work_queued = false;
+	if (!(current->flags & PF_EXITING))
+		sandtrap_interrupted(thr);
+	thread_put(thr);
+}
+
 /* In the exit probe, perhaps with preemption off: @thr's task will not run again. */
 void sandtrap_thread_exit(struct sandtrap_thread *thr)
 {
@@ -260,7 +288,7 @@ void sandtrap_thread_exit(struct sandtrap_thread *thr)
 /*
  * In the exit probe of a task that has the selector of a task of ours, but not the work
  * bit: execve() takes that away, and then a thread of ours ends here. It may as well be
- * the child that a tracer had one make, and the selector point nowhere by now.
+ * a worker of io_uring that a tracer had one make, and the selector point nowhere by now.
  */
 void sandtrap_thread_exit_exec(void)
 {

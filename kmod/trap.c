@@ -468,8 +468,7 @@ int sandtrap_trap_fault_later(struct kernel_siginfo *info,
 	struct sandtrap_thread *thr = sandtrap_current_thread();
 
 	sandtrap_save_fault(&thr->fault, info);
-	thr->has_fault = true;
-	sandtrap_thread_interrupt(thr);
+	sandtrap_thread_fault(thr);
 	return 0;
 }
 

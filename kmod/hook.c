@@ -153,8 +153,8 @@ static void notrace on_dispatch(unsigned long ip, unsigned long parent_ip,
 }
 
 /*
- * The same, and what ptrace would tell is the address of an object of ours. A child
- * that a tracer had a task of ours make is none, but its selector is the parent's.
+ * The same, and what ptrace would tell is the address of an object of ours. A task that
+ * has lost the work bit by execve() still has it.
  */
 static void __maybe_unused notrace
 on_config(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
@@ -265,6 +265,16 @@ static void on_exec(void *data, struct task_struct *task, pid_t old_pid,
 	sandtrap_owner_gone(task);
 }
 
+/*
+ * A tracer can have a task of ours make a child. That has no work bit, so it is none of
+ * ours, and is not to have our selector: ptrace would tell it, even when we are gone.
+ */
+static void on_fork(void *data, struct task_struct *parent, struct task_struct *child)
+{
+	if (unlikely(sandtrap_dispatched(parent)))
+		child->syscall_dispatch.selector = NULL;
+}
+
 static struct sandtrap_probe {
 	const char *name;
 	void *func;
@@ -272,6 +282,7 @@ static struct sandtrap_probe {
 } probes[] = {
 	{ "sched_process_exit", on_exit },
 	{ "sched_process_exec", on_exec },
+	{ "sched_process_fork", on_fork },
 };
 
 static void find_tracepoint(struct tracepoint *tp, void *data)

@@ -179,8 +179,6 @@ static void reset_registers(struct task *t, uint64_t entry, uint64_t sp)
 	const uint16_t fcw = 0x37f;
 	const uint32_t mxcsr = 0x1f80;
 
-	/* Whatever is fetched later would be in the way. The old stub may be gone. */
-	context_pull_full_state(t->ctx);
 	memset(s->regs, 0, sizeof(*s->regs));
 	s->regs->rip = entry;
 	s->regs->rsp = sp;
@@ -208,6 +206,11 @@ static void install(struct exec *x, struct mm *mm, uint64_t entry, uint64_t sp)
 	struct mm *old = t->mm;
 	struct file *old_exe;
 
+	/*
+	 * Whatever is fetched later would be in the way, and whoever puts the old mm
+	 * last, a reader in /proc perhaps, may fetch it.
+	 */
+	context_pull_full_state(t->ctx);
 	mm_add_task(mm, t);
 	pthread_mutex_lock(&t->kernel->tasks_lock);
 	t->mm = mm;

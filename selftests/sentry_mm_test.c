@@ -8,14 +8,17 @@
  * are deferred exactly as long as the contract allows. The model keeps one
  * byte per page, and must agree with every access.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sentry/fs.h"
 #include "sentry/mm.h"
+#include "sentry/mm/internal.h"
 #include "sentry/task.h"
 
 #include "kselftest_harness.h"
@@ -95,10 +98,14 @@ static int mock_unmap(struct platform_address_space *as,
 	return mock_queue(as, ctx, (struct mock_op){ addr, len, 0, -1, 0 });
 }
 
+static int flush_error;
+
 static int mock_flush(struct platform_address_space *as,
 		      struct platform_context *ctx)
 {
 	(void)ctx;
+	if (flush_error)
+		return flush_error;
 	mock_apply(container_of(as, struct mock_as, base));
 	return 0;
 }
@@ -536,6 +543,65 @@ TEST_F(mm, pinned_memory_survives_unmapping)
 	memory_file_unref(self->kernel->memory_file, off, 4 * PAGE_SIZE);
 	user_buffer_unpin(&ub, 0);
 	mm_remove_task(p->t->mm);
+}
+
+/* Other tasks run on until the process is killed. */
+TEST_F(mm, what_may_still_be_seen_is_not_freed)
+{
+	struct memory_file *mf = self->kernel->memory_file;
+	struct proc *p = &self->procs[0];
+	struct task *child = new_task(self);
+	uint64_t old;
+
+	syscall_table_init();
+	ASSERT_EQ((int64_t)BASE, mm_map_file(p->t, BASE, 512 << 10, PROT_READ | PROT_WRITE,
+					     MAP_FIXED | MAP_PRIVATE, NULL, 0));
+	ASSERT_EQ(0, mm_handle_fault(p->t, BASE, PLATFORM_ACCESS_WRITE));
+	mm_add_task(p->t->mm, p->t);
+	ASSERT_EQ(0, mm_fork(p->t, &child->mm));
+	mm_add_task(child->mm, child);
+	old = pma_at(p->t->mm, BASE)->off;
+	flush_error = -ENOMEM;
+	EXPECT_EQ(-ENOMEM, mm_handle_fault(p->t, BASE, PLATFORM_ACCESS_WRITE));
+	flush_error = 0;
+	EXPECT_NE(old, pma_at(p->t->mm, BASE)->off);
+	mm_remove_task(child->mm);
+	mm_put(child->mm);
+	EXPECT_TRUE(memory_file_exclusive(mf, old, PAGE_SIZE));
+	mm_remove_task(p->t->mm);
+	free(child->ctx);
+	free(child);
+}
+
+static void fault_once(int signo)
+{
+	(void)signo;
+}
+
+static void fault_behind_the_end(void)
+{
+	const struct sigaction sa = { .sa_handler = fault_once, .sa_flags = SA_RESETHAND };
+	int fd = memfd_create("empty", MFD_CLOEXEC);
+	struct pma p = { .end = PAGE_SIZE, .host_fd = fd };
+	uint32_t old;
+
+	sigaction(SIGBUS, &sa, NULL);
+	if (host_word_apply(&p, 0, WORD_SWAP, 0, 1, &old) != -EFAULT)
+		_exit(1);
+	alarm(20);
+	_exit(*(volatile char *)mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0));
+}
+
+TEST(a_fault_of_the_sentry_ends_it)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		fault_behind_the_end();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(SIGBUS, WTERMSIG(status));
 }
 
 /* Runs of random lengths, scribbled on here and there, freed in parts and any order. */

@@ -26,15 +26,18 @@ static __thread sigjmp_buf *recover;
 static struct sigaction old_action;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Of whoever had the signal before; the default ends the process. */
+/* To whoever had the signal before. */
 static void pass_on(int signo, siginfo_t *info, void *uc)
 {
+	bool no_handler = old_action.sa_handler == SIG_DFL || old_action.sa_handler == SIG_IGN;
+
+	/* The instruction faults once more, and that ends the process. */
+	if (no_handler || old_action.sa_flags & SA_RESETHAND)
+		signal(signo, SIG_DFL);
+	if (no_handler)
+		return;
 	if (old_action.sa_flags & SA_SIGINFO)
 		old_action.sa_sigaction(signo, info, uc);
-	else if (old_action.sa_handler == SIG_DFL ||
-		 old_action.sa_handler == SIG_IGN)
-		/* The instruction faults once more, to that end. */
-		sigaction(signo, &old_action, NULL);
 	else
 		old_action.sa_handler(signo);
 }
@@ -132,7 +135,8 @@ static struct file_view *view_create(int fd)
 	view = malloc(sizeof(*view));
 	if (!view)
 		return NULL;
-	base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	/* MAP_SHARED would be in the way of a seal against writing. */
+	base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (base == MAP_FAILED) {
 		free(view);
 		return NULL;

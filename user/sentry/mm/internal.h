@@ -70,9 +70,13 @@ struct vma {
  * @prot: that of the VMA
  * @cow: to be copied before it is written
  * @mapped: in the platform's address space
+ * @next_kept: if it is one of mm.kept
  */
 struct pma {
-	RB_ENTRY(pma) link;
+	union {
+		RB_ENTRY(pma) link;
+		struct pma *next_kept;
+	};
 	uint64_t start, end;
 	uint64_t off;
 	struct file *file;
@@ -91,6 +95,7 @@ RB_HEAD(pma_tree, pma);
  * @id: unique in the sandbox, for futexes
  * @filled: buffers that the sentry is writing to, where the task is not the only one
  * @last_pma: found last, or NULL
+ * @kept: pages that were replaced, but which the program may still see
  * @unflushed: context that may have operations queued on @as, while one task
  *	runs in it
  * @last_fault: address of the last fault
@@ -112,6 +117,7 @@ struct mm {
 	struct pma_tree pmas;
 	LIST_HEAD(, user_buffer) filled;
 	struct pma *last_pma;
+	struct pma *kept;
 	struct platform_context *unflushed;
 	unsigned int nr_vmas;
 	uint64_t last_fault;

@@ -78,6 +78,11 @@ static void free_all(struct mm *mm)
 	struct pma *p;
 	struct vma *v;
 
+	while ((p = mm->kept)) {
+		mm->kept = p->next_kept;
+		pma_put_pages(mm, p->file, p->off, p->end - p->start);
+		free(p);
+	}
 	while ((p = RB_MIN(pma_tree, &mm->pmas))) {
 		RB_REMOVE(pma_tree, &mm->pmas, p);
 		pma_put_pages(mm, p->file, p->off, p->end - p->start);

@@ -336,14 +336,30 @@ static int copy_pages(struct mm *mm, struct task *t, struct pma *p,
 	return 0;
 }
 
+/* Until nobody can see the address space; without memory, until the sandbox ends. */
+static void keep_pages(struct mm *mm, const struct pma *old)
+{
+	struct pma *p = malloc(sizeof(*p));
+
+	if (!p)
+		return;
+	*p = *old;
+	p->next_kept = mm->kept;
+	mm->kept = p;
+}
+
 /* Own pages that the program saw until now may be given back when it sees them no more. */
 static int show_copy(struct mm *mm, struct task *t, struct pma *p, const struct pma *old)
 {
 	int err = pma_map(mm, t, p);
 
+	if (!err)
+		err = old->file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
 	if (err)
-		return err;
-	return old->file ? mm_sync(mm, t) : mm_sync_pages(mm, t);
+		keep_pages(mm, old);
+	else
+		pma_put_pages(mm, old->file, old->off, old->end - old->start);
+	return err;
 }
 
 int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
@@ -384,9 +400,7 @@ int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 	copy->file = NULL;
 	copy->host_fd = -1;
 	copy->cow = false;
-	err = show_copy(mm, t, copy, &old);
-	pma_put_pages(mm, old.file, old.off, end - start);
-	return err;
+	return show_copy(mm, t, copy, &old);
 }
 
 int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
@@ -424,7 +438,8 @@ int pma_rewrite(struct mm *mm, struct task *t, uint64_t page, size_t need,
 	p->file = NULL;
 	p->host_fd = -1;
 	p->cow = false;
-	err = old.mapped ? show_copy(mm, t, p, &old) : 0;
+	if (old.mapped)
+		return show_copy(mm, t, p, &old);
 	pma_put_pages(mm, old.file, old.off, PAGE_SIZE);
-	return err;
+	return 0;
 }

@@ -116,20 +116,25 @@ static void forget_faults(struct ptrace_address_space *as, uint64_t addr, uint64
 	pthread_mutex_unlock(&p->fault_lock);
 }
 
+static void forget_listed(struct ptrace_address_space *as)
+{
+	const unsigned int count = atomic_load(&as->nr_ops);
+	const struct ptrace_call *op;
+
+	for (op = as->proc->ops; op < as->proc->ops + count; op++)
+		if (op->nr != __NR_mmap)
+			forget_faults(as, op->args[0], op->args[1]);
+}
+
 /* Empties the list, whether it was carried out or not. Under the lock. */
 static void finish_ops(struct ptrace_address_space *as)
 {
 	const unsigned int count = atomic_load(&as->nr_ops);
-	unsigned int i;
+	const struct ptrace_call *op;
 
-	for (i = 0; i < count; i++) {
-		const struct ptrace_call *op = &as->proc->ops[i];
-
-		if (op->nr != __NR_mmap)
-			forget_faults(as, op->args[0], op->args[1]);
-		else if ((int)op->args[4] != as->base.platform->kept_fd)
+	for (op = as->proc->ops; op < as->proc->ops + count; op++)
+		if (op->nr == __NR_mmap && (int)op->args[4] != as->base.platform->kept_fd)
 			close((int)op->args[4]);
-	}
 	atomic_store(&as->nr_ops, 0);
 }
 
@@ -169,6 +174,8 @@ static int run_ops(struct ptrace_address_space *as, struct ptrace_context *ctx)
 
 	if (!count)
 		return 0;
+	/* Another thread may fault before this one hears that they are done. */
+	forget_listed(as);
 	if (ctx && (!ctx->thread || ptrace_context_is_mine(ctx)))
 		err = run_on_context(as, ctx, count);
 	else

@@ -104,20 +104,25 @@ static int madvise_locked(struct mm *mm, struct task *t, uint64_t addr,
 			  uint64_t len, int advice)
 {
 	uint64_t at = addr, end = addr + len, upto;
+	int err, hole = 0;
 	struct vma *v;
-	int err;
 
+	/* It is done around a hole, too. */
 	while (at < end) {
 		v = vma_find(mm, at);
 		if (!v || v->start > at)
-			return -ENOMEM;
+			hole = -ENOMEM;
+		if (!v || v->start >= end)
+			break;
+		at = MAX(at, v->start);
 		upto = MIN(end, v->end);
 		err = madvise_vma(mm, t, v, at, upto, advice);
 		if (err)
 			return err;
 		at = upto;
 	}
-	return mm_sync(mm, t);
+	err = mm_sync(mm, t);
+	return err ? err : hole;
 }
 
 static bool range_valid(uint64_t addr, uint64_t len)
@@ -138,26 +143,46 @@ static long sys_madvise(struct task *t, const uint64_t *a)
 	return err;
 }
 
-static long sys_msync(struct task *t, const uint64_t *a)
+/*
+ * The first mapping at *@at or behind it, and below @end, if that is to be synced: its
+ * file. *@at goes to where it ends, *@hole is set if there is room before it.
+ */
+static struct file *next_to_sync(struct mm *mm, uint64_t *at, uint64_t end, bool *hole)
 {
-	uint64_t addr = a[0], len = page_up(a[1]);
-	int flags = (int)a[2], err;
-	struct mm *mm = t->mm;
+	struct file *file = NULL;
 	struct vma *v;
 
-	if (!range_valid(addr, a[1]) ||
+	pthread_mutex_lock(&mm->lock);
+	v = vma_find(mm, *at);
+	*hole |= !v || v->start > *at;
+	*at = v ? v->end : end;
+	if (v && v->start < end && v->shared && v->map.host_fd >= 0)
+		file = file_get(v->file);
+	pthread_mutex_unlock(&mm->lock);
+	return file;
+}
+
+static long sys_msync(struct task *t, const uint64_t *a)
+{
+	uint64_t at = a[0], end = at + page_up(a[1]);
+	int flags = (int)a[2], err = 0;
+	bool hole = false;
+	struct file *file;
+
+	if (!range_valid(at, a[1]) ||
 	    (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) ||
 	    (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
 		return -EINVAL;
-	pthread_mutex_lock(&mm->lock);
-	err = range_mapped(mm, addr, len);
-	for (v = vma_find(mm, addr); !err && v && v->start < addr + len;
-	     v = RB_NEXT(vma_tree, &mm->vmas, v))
-		if ((flags & MS_SYNC) && v->shared && v->map.host_fd >= 0 &&
-		    fdatasync(v->map.host_fd))
+	/* Other tasks may use the mm while the disk works. */
+	while (at < end && !err) {
+		file = next_to_sync(t->mm, &at, end, &hole);
+		if (!file)
+			continue;
+		if (flags & MS_SYNC && fdatasync(file->host_fd))
 			err = -errno;
-	pthread_mutex_unlock(&mm->lock);
-	return err;
+		file_put(file);
+	}
+	return err || !hole ? err : -ENOMEM;
 }
 
 static long sys_mincore(struct task *t, const uint64_t *a)

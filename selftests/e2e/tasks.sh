@@ -11,6 +11,7 @@ same_as_native signal_rules "$progs/sigrules"
 same_as_native process_rules "$progs/procs"
 same_as_native futex_rules "$progs/futexes"
 same_as_native timer_rules "$progs/timers"
+same_as_native memory_rules "$progs/maps"
 
 if need io_priorities ionice; then
 	same_script io_priorities <<'END'

@@ -30,11 +30,13 @@ struct file_view;
  * @memory_off: else: offset in the memory file that file offset 0 stands at
  * @memory_len: bytes there; to be mapped at offset 0, and no more than these
  * @anonymous: else: as anonymous memory (/dev/zero)
+ * @sealable: seals may have the host refuse to map it (memfd)
+ * @copied: the host refuses; what is private shows copies of its pages
  */
 struct file_mmap {
 	int host_fd;
 	uint64_t memory_off, memory_len;
-	bool anonymous;
+	bool anonymous, sealable, copied;
 };
 
 /**
@@ -107,7 +109,7 @@ struct file_ops {
  * @priv: belongs to @ops
  * @view: the sentry's mapping of a host file, or NULL; mm/host_file.c
  * @view_wanted: how often there was none
- * @mappable: the host is known to be able to map it
+ * @mappable: the host is known to be able to map it, now and always
  */
 struct file {
 	const struct file_ops *ops;

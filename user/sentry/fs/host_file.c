@@ -70,17 +70,20 @@ static int host_truncate(struct task *t, struct file *f, off_t len)
 static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 {
 	void *page;
+	int seals;
 
-	if (!atomic_load_explicit(&f->mappable, memory_order_relaxed)) {
-		page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE,
-			    f->host_fd, 0);
-		if (page == MAP_FAILED)
-			return -errno;
-		munmap(page, PAGE_SIZE);
-		atomic_store_explicit(&f->mappable, true,
-				      memory_order_relaxed);
-	}
 	out->host_fd = f->host_fd;
+	if (atomic_load_explicit(&f->mappable, memory_order_relaxed))
+		return 0;
+	page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, f->host_fd, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	munmap(page, PAGE_SIZE);
+	/* Only the seal of seals: there will be no others. */
+	seals = fcntl(f->host_fd, F_GET_SEALS);
+	out->sealable = seals >= 0 && seals != F_SEAL_SEAL;
+	if (!out->sealable)
+		atomic_store_explicit(&f->mappable, true, memory_order_relaxed);
 	return 0;
 }
 

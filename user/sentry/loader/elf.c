@@ -187,7 +187,7 @@ static int choose_base(struct mm *mm, const struct elf_file *ef,
 		return 0;
 	}
 	at = vma_find_room(mm, end - start, interpreter ? 0 :
-			   ELF_PIE_BASE + random_offset(1u << 20));
+			   ELF_PIE_BASE + random_offset(1u << 20), mm->mmap_top);
 	if (!at)
 		return -ENOMEM;
 	*base = at - start;

@@ -23,7 +23,7 @@ static void fault_window(const struct mm *mm, const struct vma *v, uint64_t addr
 	bool scan = mm->kernel->rewrite_cpuid && cpuid_wanted(v);
 
 	if (!scan && v->file && !v->map.anonymous && v->map.host_fd >= 0 &&
-	    !(v->prot & PROT_WRITE && !v->shared)) {
+	    !v->map.copied && !(v->prot & PROT_WRITE && !v->shared)) {
 		*start = v->start;
 		*end = v->end;
 		return;

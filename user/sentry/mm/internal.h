@@ -34,6 +34,11 @@
 /* Writable private file mappings up to this size are copied at once. */
 #define PRIVATE_COPY_MAX (256ul << 10)
 
+/* Mappings with MAP_32BIT are below this. */
+#define MMAP_TOP_32BIT (1ul << 31)
+/* Every file system knows offsets up to here. */
+#define OFFSET_SURE (1ul << 32)
+
 /**
  * struct vma - a mapping as the program asked for it
  * @start, @end: page aligned
@@ -152,8 +157,8 @@ int vma_split_at(struct mm *mm, uint64_t addr);
 /* Join with equal neighbours; returns the VMA that now contains @v's start. */
 struct vma *vma_merge(struct mm *mm, struct vma *v);
 void vma_remove(struct mm *mm, struct vma *v);
-/* Lowest-risk place for @len bytes below mm->mmap_top: address or 0. */
-uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint);
+/* Lowest-risk place for @len bytes below @top, at most mm->mmap_top: address or 0. */
+uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint, uint64_t top);
 /* A free page between free pages, less than 2 GiB from @addr: address or 0. */
 uint64_t vma_find_page_near(struct mm *mm, uint64_t addr);
 bool vma_range_free(struct mm *mm, uint64_t start, uint64_t end);

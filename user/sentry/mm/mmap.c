@@ -66,25 +66,63 @@ int mm_unmap(struct mm *mm, struct task *t, uint64_t addr, uint64_t len)
 	return 0;
 }
 
+/* The host would not map it for execution. */
+static bool is_noexec(const struct file_mmap *map)
+{
+	struct statvfs vfs;
+
+	return map->host_fd >= 0 && !fstatvfs(map->host_fd, &vfs) && vfs.f_flag & ST_NOEXEC;
+}
+
 /* What mprotect() may ever allow for a mapping of @f. */
 static int file_max_prot(struct file *f, const struct file_mmap *map,
 			 bool shared, int prot, int *max_prot)
 {
 	int accmode = atomic_load(&f->flags) & O_ACCMODE;
-	struct statvfs vfs;
 
 	if (accmode == O_WRONLY)
 		return -EACCES;
 	*max_prot = PROT_ALL;
 	if (shared && accmode != O_RDWR)
 		*max_prot &= ~PROT_WRITE;
-	if ((prot & PROT_EXEC) && map->host_fd >= 0 &&
-	    !fstatvfs(map->host_fd, &vfs) && (vfs.f_flag & ST_NOEXEC))
+	if (prot & PROT_EXEC && is_noexec(map))
 		return -EPERM;
 	return prot & ~*max_prot ? -EACCES : 0;
 }
 
-static int describe_file(struct task *t, struct vma *v, struct file *file)
+/* Would the host map the @len bytes of @v's file, as the platform wants them mapped? */
+static bool host_maps(const struct vma *v, uint64_t len, int prot)
+{
+	void *page = mmap(NULL, PAGE_SIZE, prot, MAP_SHARED, v->map.host_fd,
+			  (off_t)(v->off + len - PAGE_SIZE));
+
+	if (page == MAP_FAILED)
+		return false;
+	munmap(page, PAGE_SIZE);
+	return true;
+}
+
+/*
+ * What the host refuses is to be an error now: later it would be the end of the process.
+ * Seals are one reason, the other is an offset that the file system does not know.
+ */
+static int ask_host(struct vma *v, uint64_t len)
+{
+	int prot = PROT_READ | (v->shared ? v->prot & PROT_WRITE : 0);
+
+	if (v->map.host_fd < 0 || !(v->map.sealable || v->off + len > OFFSET_SURE))
+		return 0;
+	if (!host_maps(v, len, prot)) {
+		/* Before 6.7 for what is sealed against writing, if it is open for that. */
+		v->map.copied = !v->shared && errno == EPERM;
+		return v->map.copied ? 0 : -errno;
+	}
+	if (v->max_prot & PROT_WRITE && v->shared && !host_maps(v, len, PROT_READ | PROT_WRITE))
+		v->max_prot &= ~PROT_WRITE;
+	return 0;
+}
+
+static int describe_file(struct task *t, struct vma *v, struct file *file, uint64_t len)
 {
 	struct stat st;
 	int err;
@@ -98,6 +136,8 @@ static int describe_file(struct task *t, struct vma *v, struct file *file)
 	if (!err)
 		err = file_max_prot(file, &v->map, v->shared, v->prot,
 				    &v->max_prot);
+	if (!err)
+		err = ask_host(v, len);
 	if (err)
 		return err;
 	if (!file_stat(t, file, &st)) {
@@ -141,7 +181,8 @@ static int64_t choose_address(struct mm *mm, struct task *t, uint64_t addr,
 		err = mm_unmap(mm, t, addr, len);
 		return err ? err : (int64_t)addr;
 	}
-	addr = vma_find_room(mm, len, page_down(addr));
+	addr = vma_find_room(mm, len, page_down(addr),
+			     flags & MAP_32BIT ? MMAP_TOP_32BIT : mm->mmap_top);
 	return addr ? (int64_t)addr : -ENOMEM;
 }
 
@@ -161,7 +202,7 @@ int64_t mm_map(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 	int err;
 
 	if (file) {
-		err = describe_file(t, &tmpl, file);
+		err = describe_file(t, &tmpl, file, len);
 		if (err)
 			return err;
 	}
@@ -233,7 +274,8 @@ int mm_protect(struct mm *mm, struct task *t, uint64_t addr, uint64_t len,
 	     v = RB_NEXT(vma_tree, &mm->vmas, v)) {
 		if (!v || v->start > at || v->fixed)
 			return -ENOMEM;
-		if (prot & ~v->max_prot)
+		if (prot & ~v->max_prot ||
+		    (prot & ~v->prot & PROT_EXEC && is_noexec(&v->map)))
 			return -EACCES;
 		at = v->end;
 	}

@@ -276,8 +276,8 @@ static int add_pages(struct mm *mm, struct task *t, struct vma *v,
 {
 	if (!v->file || v->map.anonymous)
 		return add_private(mm, t, v, start, end, out);
-	if (!v->shared && (v->prot & PROT_WRITE) &&
-	    end - start <= PRIVATE_COPY_MAX)
+	if (v->map.copied ||
+	    (!v->shared && (v->prot & PROT_WRITE) && end - start <= PRIVATE_COPY_MAX))
 		return add_private(mm, t, v, start, end, out);
 	return add_file(mm, v, start, end, out);
 }

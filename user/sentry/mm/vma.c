@@ -162,20 +162,23 @@ static uint64_t room_below(struct mm *mm, uint64_t len, uint64_t top)
 	return end >= min && end - min >= len ? end - len : 0;
 }
 
-uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint)
+uint64_t vma_find_room(struct mm *mm, uint64_t len, uint64_t hint, uint64_t top)
 {
 	uint64_t min = mm->kernel->platform->min_user_address;
 	uint64_t addr;
 
-	if (len > mm->mmap_top - min)
+	top = MIN(top, mm->mmap_top);
+	if (top < min || len > top - min)
 		return 0;
-	if (hint >= min && hint <= mm->mmap_top - len &&
+	if (hint >= min && hint <= top - len &&
 	    vma_range_free(mm, hint, hint + len))
 		return hint;
+	if (top < mm->mmap_top)
+		return room_below(mm, len, top);
 	/* Where the last search ended; all above was full then. */
 	addr = room_below(mm, len, mm->search_from);
-	if (!addr && mm->search_from != mm->mmap_top)
-		addr = room_below(mm, len, mm->mmap_top);
+	if (!addr && mm->search_from != top)
+		addr = room_below(mm, len, top);
 	if (addr)
 		mm->search_from = addr;
 	return addr;

@@ -26,6 +26,8 @@
 /* Symbols are read in pieces, and no more of them than this. */
 #define SYMBOLS_CHUNK 256
 #define SYMBOLS_MAX 65536
+/* SHT_SYMTAB and SHT_DYNSYM: the ABI allows one of each. */
+#define TABLES_MAX 2
 
 /* How far back to look for padding. */
 #define PADDING_WINDOW 2048
@@ -194,17 +196,18 @@ static bool from_symbols(const struct usertrap_source *src, const struct image *
 			 uint64_t *start)
 {
 	Elf64_Ehdr eh;
+	unsigned int i, tables = 0;
 	Elf64_Shdr sh;
-	unsigned int i;
 
 	if (!read_file(src, 0, &eh, sizeof(eh)) || !is_elf64(&eh) ||
 	    eh.e_shentsize != sizeof(sh))
 		return false;
-	for (i = 0; i < MIN(eh.e_shnum, SHDRS_MAX); i++) {
+	for (i = 0; i < MIN(eh.e_shnum, SHDRS_MAX) && tables < TABLES_MAX; i++) {
 		if (!read_file(src, eh.e_shoff + i * sizeof(sh), &sh, sizeof(sh)))
 			return false;
 		if (sh.sh_type != SHT_SYMTAB && sh.sh_type != SHT_DYNSYM)
 			continue;
+		tables++;
 		if (search_symbols(src, &sh, ip - img->bias, start)) {
 			*start += img->bias;
 			return true;

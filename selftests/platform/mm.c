@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "access.h"
@@ -256,6 +257,31 @@ TEST_F(mm, descriptor_need_not_stay_open)
 }
 
 /* Descriptors opened after the platform was made count, too. */
+/* The process may have one more only. */
+TEST_F(mm, few_descriptors_will_do)
+{
+	struct bench *b = &self->b;
+	int fd = memfd_create("other", MFD_CLOEXEC), spare = dup(fd);
+	struct rlimit old, few;
+	uint64_t i;
+
+	ASSERT_LE(0, fd);
+	EXPECT_FAULT_AT(b, prog_read, BENCH_FREE);
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
+	few = (struct rlimit){ (rlim_t)spare + 1, old.rlim_max };
+	close(spare);
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(8, pwrite(fd, &i, 8, (off_t)(i * BENCH_PAGE)));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, address_space_map_file(b->as, b->ctx, BENCH_FREE + i * BENCH_PAGE, fd,
+						    i * BENCH_PAGE, BENCH_PAGE, PROT_READ, false));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
+	for (i = 0; i < 4; i++)
+		EXPECT_READ(b, BENCH_FREE + i * BENCH_PAGE, i);
+	close(fd);
+}
+
 TEST_F(mm, ordinary_files)
 {
 	struct bench *b = &self->b;

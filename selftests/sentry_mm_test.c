@@ -573,6 +573,36 @@ TEST_F(mm, what_may_still_be_seen_is_not_freed)
 	free(child);
 }
 
+TEST_F(mm, many_areas_are_broken_in_larger_pieces)
+{
+	struct proc *p = &self->procs[0];
+	struct mm *mm = p->t->mm;
+	struct task *child = new_task(self);
+	struct pma *area;
+
+	syscall_table_init();
+	ASSERT_EQ((int64_t)BASE, mm_map_file(p->t, BASE, 1 << 20, PROT_READ | PROT_WRITE,
+					     MAP_FIXED | MAP_PRIVATE, NULL, 0));
+	ASSERT_EQ(0, mm_handle_fault(p->t, BASE, PLATFORM_ACCESS_WRITE));
+	ASSERT_EQ(0, mm_fork(p->t, &child->mm));
+	mm_add_task(child->mm, child);
+	EXPECT_EQ(1u, mm->nr_pmas);
+	ASSERT_EQ(0, mm_handle_fault(p->t, BASE, PLATFORM_ACCESS_WRITE));
+	area = pma_at(mm, BASE);
+	EXPECT_EQ(COW_WINDOW, area->end - area->start);
+	EXPECT_EQ(2u, mm->nr_pmas);
+	mm->nr_pmas += 3 * COW_AREAS;
+	ASSERT_EQ(0, mm_handle_fault(p->t, BASE + (512 << 10), PLATFORM_ACCESS_WRITE));
+	mm->nr_pmas -= 3 * COW_AREAS;
+	area = pma_at(mm, BASE + (512 << 10));
+	EXPECT_EQ(8 * COW_WINDOW, area->end - area->start);
+	EXPECT_EQ(3u, mm->nr_pmas);
+	mm_remove_task(child->mm);
+	mm_put(child->mm);
+	free(child->ctx);
+	free(child);
+}
+
 static void fault_once(int signo)
 {
 	(void)signo;

@@ -25,8 +25,12 @@
 /* ... larger ones in aligned windows of this size, by a fault each. */
 #define POPULATE_WINDOW (4ul << 20)
 #define POPULATE_WINDOW_STACK (128ul << 10)
-/* Copy-on-write is broken in aligned windows of this size. */
+/*
+ * Copy-on-write is broken in aligned windows of this size, and of twice as much for as
+ * many more areas: each is a mapping of the host, which allows for 65530.
+ */
 #define COW_WINDOW (64ul << 10)
+#define COW_AREAS 8192
 /* When a process forks, private areas up to this size are copied at once... */
 #define FORK_COPY_MAX (160ul << 10)
 /* ... and no more than this of them. */
@@ -99,6 +103,7 @@ RB_HEAD(pma_tree, pma);
  * @nr_tasks: tasks that run in it
  * @id: unique in the sandbox, for futexes
  * @filled: buffers that the sentry is writing to, where the task is not the only one
+ * @nr_vmas, @nr_pmas: how many there are
  * @last_pma: found last, or NULL
  * @kept: pages that were replaced, but which the program may still see
  * @unflushed: context that may have operations queued on @as, while one task
@@ -124,7 +129,7 @@ struct mm {
 	struct pma *last_pma;
 	struct pma *kept;
 	struct platform_context *unflushed;
-	unsigned int nr_vmas;
+	unsigned int nr_vmas, nr_pmas;
 	uint64_t last_fault;
 	bool map_all;
 	struct mm_patches *patches;

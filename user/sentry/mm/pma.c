@@ -71,6 +71,7 @@ static bool can_merge(const struct pma *a, const struct pma *b)
 static void unlink_pma(struct mm *mm, struct pma *p)
 {
 	RB_REMOVE(pma_tree, &mm->pmas, p);
+	mm->nr_pmas--;
 	if (mm->last_pma == p)
 		mm->last_pma = NULL;
 	free(p);
@@ -87,6 +88,7 @@ struct pma *pma_insert(struct mm *mm, const struct pma *tmpl)
 	}
 	*p = *tmpl;
 	RB_INSERT(pma_tree, &mm->pmas, p);
+	mm->nr_pmas++;
 	prev = RB_PREV(pma_tree, &mm->pmas, p);
 	if (prev && can_merge(prev, p) && vma_at(mm, prev->start) ==
 	    vma_at(mm, p->start)) {
@@ -115,6 +117,7 @@ int pma_split_at(struct mm *mm, uint64_t addr)
 	upper->off += addr - p->start;
 	p->end = addr;
 	RB_INSERT(pma_tree, &mm->pmas, upper);
+	mm->nr_pmas++;
 	return 0;
 }
 
@@ -362,11 +365,16 @@ static int show_copy(struct mm *mm, struct task *t, struct pma *p, const struct 
 	return err;
 }
 
+static uint64_t cow_window(const struct mm *mm)
+{
+	return COW_WINDOW << MIN(mm->nr_pmas / COW_AREAS, 16u);
+}
+
 int pma_break_cow(struct mm *mm, struct task *t, struct pma *p, uint64_t addr)
 {
 	struct memory_file *mf = mm->kernel->memory_file;
-	uint64_t start = MAX(addr & ~(COW_WINDOW - 1), p->start);
-	uint64_t end = MIN((addr & ~(COW_WINDOW - 1)) + COW_WINDOW, p->end);
+	const uint64_t window = cow_window(mm), at = addr & ~(window - 1);
+	uint64_t start = MAX(at, p->start), end = MIN(at + window, p->end);
 	struct pma old, *copy;
 	int err;
 

@@ -67,10 +67,20 @@ static int host_truncate(struct task *t, struct file *f, off_t len)
  * Whether the host can map the file at all: to be known now, for the mapping itself
  * is put off, and must not fail then. The answer does not change.
  */
+/* Seals matter to who may write. With only the seal of seals there will be no others. */
+static bool is_sealable(const struct file *f)
+{
+	int seals;
+
+	if ((atomic_load(&f->flags) & O_ACCMODE) != O_RDWR)
+		return false;
+	seals = fcntl(f->host_fd, F_GET_SEALS);
+	return seals >= 0 && seals != F_SEAL_SEAL;
+}
+
 static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 {
 	void *page;
-	int seals;
 
 	out->host_fd = f->host_fd;
 	if (atomic_load_explicit(&f->mappable, memory_order_relaxed))
@@ -79,9 +89,7 @@ static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 	if (page == MAP_FAILED)
 		return -errno;
 	munmap(page, PAGE_SIZE);
-	/* Only the seal of seals: there will be no others. */
-	seals = fcntl(f->host_fd, F_GET_SEALS);
-	out->sealable = seals >= 0 && seals != F_SEAL_SEAL;
+	out->sealable = is_sealable(f);
 	if (!out->sealable)
 		atomic_store_explicit(&f->mappable, true, memory_order_relaxed);
 	return 0;

@@ -25,8 +25,9 @@ at_terminal()
 	RUN="$SANDRUN --platform=$PLATFORM"
 	run_native sandbox python3 "$here/pty_drive.py" --timeout "$limit" "${steps[@]}" -- "$@"
 	# An interactive shell tells the process id of a background job. The kernel signals
-	# first and echoes then, so ^C may stand before or behind what a handler says.
-	sed -i -E -e 's/^(\[[0-9]\]) [0-9]+/\1 PID/' -e 's/\^[CZ\]//g' \
+	# first and echoes then, so ^C may stand before or behind what a handler says, and
+	# be cut in half if there is none.
+	sed -i -E -e 's/^(\[[0-9]\]) [0-9]+/\1 PID/' -e 's/\^([CZ\]|$)//g' \
 		"$work/result/native.out" "$work/result/sandbox.out"
 	if ! grep -q '^status ' "$work/result/native.out"; then
 		not_ok "$name"

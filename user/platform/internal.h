@@ -6,6 +6,7 @@
 #define _SANDTRAP_PLATFORM_INTERNAL_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 
 #include <sandtrap/platform.h>
@@ -42,6 +43,22 @@ int platform_find_vdso(struct platform_vdso *vdso);
  * Return: the address, page aligned.
  */
 uint64_t platform_min_user_address(void);
+
+/**
+ * platform_own_fd() - a descriptor for a memory operation that is carried out later
+ * @p: platform
+ * @fd: the caller's, who may close it at once
+ *
+ * Return: one that the operation owns, or @fd itself if that is the platform's kept_fd;
+ * or -errno of fcntl(2). With -EMFILE, those that other operations have can be given
+ * back by carrying them out.
+ */
+static inline int platform_own_fd(const struct platform *p, int fd)
+{
+	int own = fd == p->kept_fd ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return own < 0 ? -errno : own;
+}
 
 /**
  * platform_op_error() - what a switch returns for a memory operation that failed

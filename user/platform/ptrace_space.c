@@ -202,28 +202,6 @@ static int make_room(struct ptrace_address_space *as, struct ptrace_context *ctx
 	return atomic_load(&as->nr_ops) < PTRACE_OPS_MAX ? 0 : run_ops(as, ctx);
 }
 
-/*
- * The caller may close his descriptor at once, so the list has its own. When
- * there are no more to be had, those that the list has can be given back.
- */
-static int keep_open(struct ptrace_address_space *as, struct ptrace_context *ctx, int fd)
-{
-	int own, err;
-
-	if (fd == as->base.platform->kept_fd)
-		return fd;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own >= 0)
-		return own;
-	if (errno != EMFILE)
-		return -errno;
-	err = run_ops(as, ctx);
-	if (err)
-		return err;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return own < 0 ? -errno : own;
-}
-
 static int add_map(struct ptrace_address_space *as, struct ptrace_context *ctx, int fd,
 		   struct ptrace_call *op)
 {
@@ -232,7 +210,11 @@ static int add_map(struct ptrace_address_space *as, struct ptrace_context *ctx, 
 	err = make_room(as, ctx);
 	if (err)
 		return err;
-	own = keep_open(as, ctx, fd);
+	own = platform_own_fd(as->base.platform, fd);
+	if (own == -EMFILE) {
+		err = run_ops(as, ctx);
+		own = err ? err : platform_own_fd(as->base.platform, fd);
+	}
 	if (own < 0)
 		return own;
 	op->args[4] = own;

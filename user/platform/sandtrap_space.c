@@ -226,28 +226,6 @@ int sandtrap_flush(struct platform_address_space *base,
 	return err;
 }
 
-/*
- * The caller may close its own before the operation is done. When there are no more
- * to be had, those that the queue has can be given back.
- */
-static int keep_open(struct platform_address_space *base, struct platform_context *ctx, int fd)
-{
-	int own, err;
-
-	if (fd == base->platform->kept_fd)
-		return fd;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own >= 0)
-		return own;
-	if (errno != EMFILE)
-		return -errno;
-	err = sandtrap_flush(base, ctx);
-	if (err)
-		return err;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return own < 0 ? -errno : own;
-}
-
 int sandtrap_map_file(struct platform_address_space *base,
 		      struct platform_context *ctx, uint64_t addr, int fd,
 		      uint64_t offset, uint64_t len, int prot, bool precommit)
@@ -260,8 +238,13 @@ int sandtrap_map_file(struct platform_address_space *base,
 		.len = len,
 		.offset = offset,
 	};
+	int err;
 
-	op.fd = keep_open(base, ctx, fd);
+	op.fd = platform_own_fd(base->platform, fd);
+	if (op.fd == -EMFILE) {
+		err = sandtrap_flush(base, ctx);
+		op.fd = err ? err : platform_own_fd(base->platform, fd);
+	}
 	if (op.fd < 0)
 		return op.fd;
 	return queue_add(to_space(base), (struct sandtrap_context *)ctx, &op);

@@ -219,28 +219,6 @@ static int make_room(struct systrap_space *s)
 	return atomic_load(&s->nr_ops) < SYSMSG_OPS_MAX ? 0 : systrap_flush_locked(s);
 }
 
-/*
- * The caller may close his descriptor at once, so the list has its own. When
- * there are no more to be had, those that the list has can be given back.
- */
-static int keep_open(struct systrap_space *s, int fd)
-{
-	int own, err;
-
-	if (fd == s->base.platform->kept_fd)
-		return fd;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own >= 0)
-		return own;
-	if (errno != EMFILE)
-		return -errno;
-	err = systrap_flush_locked(s);
-	if (err)
-		return err;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return own < 0 ? -errno : own;
-}
-
 static int add_map(struct systrap_space *s, int fd, struct sysmsg_op *op, bool defer)
 {
 	int own, err;
@@ -248,7 +226,11 @@ static int add_map(struct systrap_space *s, int fd, struct sysmsg_op *op, bool d
 	err = make_room(s);
 	if (err)
 		return err;
-	own = keep_open(s, fd);
+	own = platform_own_fd(s->base.platform, fd);
+	if (own == -EMFILE) {
+		err = systrap_flush_locked(s);
+		own = err ? err : platform_own_fd(s->base.platform, fd);
+	}
 	if (own < 0)
 		return own;
 	op->args[4] = own;

@@ -256,7 +256,6 @@ TEST_F(mm, descriptor_need_not_stay_open)
 	EXPECT_READ(b, BENCH_FREE, value);
 }
 
-/* Descriptors opened after the platform was made count, too. */
 /* The process may have one more only. */
 TEST_F(mm, few_descriptors_will_do)
 {
@@ -282,6 +281,7 @@ TEST_F(mm, few_descriptors_will_do)
 	close(fd);
 }
 
+/* Descriptors opened after the platform was made count, too. */
 TEST_F(mm, ordinary_files)
 {
 	struct bench *b = &self->b;

@@ -63,10 +63,6 @@ static int host_truncate(struct task *t, struct file *f, off_t len)
 	return err ? err : (int)host_ret(ftruncate(f->host_fd, len));
 }
 
-/*
- * Whether the host can map the file at all: to be known now, for the mapping itself
- * is put off, and must not fail then. The answer does not change.
- */
 /* Seals matter to who may write. With only the seal of seals there will be no others. */
 static bool is_sealable(const struct file *f)
 {
@@ -78,6 +74,10 @@ static bool is_sealable(const struct file *f)
 	return seals >= 0 && seals != F_SEAL_SEAL;
 }
 
+/*
+ * Whether the host can map the file at all: to be known now, for the mapping itself
+ * is put off, and must not fail then. The answer changes with the seals of a file alone.
+ */
 static int host_mmap(struct task *t, struct file *f, struct file_mmap *out)
 {
 	void *page;

@@ -49,7 +49,8 @@ static bool can_merge(const struct vma *a, const struct vma *b)
 	if (a->end != b->start || a->prot != b->prot ||
 	    a->max_prot != b->max_prot || a->shared != b->shared ||
 	    a->growsdown != b->growsdown || a->dontfork != b->dontfork ||
-	    a->fixed != b->fixed || a->file != b->file || a->name != b->name)
+	    a->fixed != b->fixed || a->file != b->file || a->name != b->name ||
+	    a->map.copied != b->map.copied)
 		return false;
 	if (a->fixed || (a->shared && !a->file))
 		return false;

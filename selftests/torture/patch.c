@@ -732,13 +732,25 @@ static bool all_happened(void)
 	return true;
 }
 
-/* For so long, and on a slow machine until everything has happened once. */
+/* Whole seconds. */
+static unsigned int seconds_since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (unsigned int)(now.tv_sec - then->tv_sec - (now.tv_nsec < then->tv_nsec));
+}
+
+/* For so long by the clock, and on a slow machine until everything has happened once. */
 static void let_run(unsigned int seconds)
 {
-	unsigned int tenths;
+	struct timespec began;
+	unsigned int passed;
 
-	for (tenths = 0; !atomic_load(&stop) && tenths < 10 * (seconds + PATIENCE); tenths++) {
-		if (tenths >= 10 * seconds && all_happened())
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (!atomic_load(&stop)) {
+		passed = seconds_since(&began);
+		if (passed >= seconds + PATIENCE || (passed >= seconds && all_happened()))
 			break;
 		usleep(100000);
 	}
